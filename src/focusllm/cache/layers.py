@@ -1,0 +1,71 @@
+"""A cache layer that appends in place, so that a long document's keys and values are never copied to grow."""
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import Cache, DynamicLayer
+
+# Room for the tokens of an answer; when it is used up, the layer is copied once into a larger one.
+_SLACK = 32
+
+
+class GrowingLayer(DynamicLayer):
+    """A dynamic cache layer that keeps spare room behind its tokens.
+
+    ``keys`` and ``values`` are views, (batch, kv_heads, tokens, head_dim), of a larger storage.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stores: list[Tensor] = []
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+        """Append keys and values and return views of all of them."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        held, added = self.get_seq_length(), key_states.shape[-2]
+        if not self._stores or held + added > self._stores[0].shape[-2]:
+            self._grow(key_states, value_states, held + added)
+        self.keys, self.values = (store[..., : held + added, :] for store in self._stores)
+        self.keys[..., held:, :] = key_states
+        self.values[..., held:, :] = value_states
+        return self.keys, self.values
+
+    def _grow(self, key_states: Tensor, value_states: Tensor, needed: int) -> None:
+        held = self.get_seq_length()
+        stores = []
+        for states, old in ((key_states, self.keys), (value_states, self.values)):
+            store = states.new_empty(*states.shape[:-2], needed + _SLACK, states.shape[-1])
+            if held:
+                store[..., :held, :] = old
+            stores.append(store)
+        self._stores = stores
+
+    def num_bytes(self) -> int:
+        """Return the bytes this layer holds on to."""
+        return sum(store.numel() * store.element_size() for store in self._stores)
+
+
+def growing_cache() -> Cache:
+    """Make an empty transformers cache of growing layers, one per layer of the base."""
+    return Cache(layer_class_to_replicate=GrowingLayer)
+
+
+def cache_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:
+    """Return the keys and values of each layer."""
+    return [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr,misc]
+
+
+def cache_from(tensors: list[tuple[Tensor, Tensor]]) -> Cache:
+    """Make a growing cache that starts with these keys and values."""
+    cache = growing_cache()
+    for index, (keys, values) in enumerate(tensors):
+        cache.update(keys, values, index)
+    return cache
+
+
+def overwrite_prefix(cache: Cache, tensors: list[tuple[Tensor, Tensor]]) -> None:
+    """Put new keys and values in the place of the first ones of every layer."""
+    with torch.no_grad():
+        for (keys, values), (new_keys, new_values) in zip(cache_tensors(cache), tensors, strict=True):
+            keys[..., : new_keys.shape[-2], :] = new_keys
+            values[..., : new_values.shape[-2], :] = new_values

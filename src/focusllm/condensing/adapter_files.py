@@ -1,0 +1,181 @@
+"""Adapters on disk: a folder with ``adapter_config.json``, ``adapter_model.safetensors`` and a model card."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.families import attention_modules, family_of
+from focusllm.condensing.projections import CandidateProjection
+from focusllm.config import FocusConfig
+from focusllm.errors import AdapterError, ConfigurationError
+
+CONFIG_NAME = "adapter_config.json"
+WEIGHTS_NAME = "adapter_model.safetensors"
+CARD_NAME = "README.md"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class AdapterRecord:
+    """What ``adapter_config.json`` says.
+
+    Attributes:
+        config: The settings the adapter was trained with.
+        base_name: Name or path of the base it was trained on, as the trainer gave it.
+        base_fingerprint: Fingerprint of that base's attention weights.
+        weights_digest: BLAKE2 digest of the weights file.
+    """
+
+    config: FocusConfig
+    base_name: str
+    base_fingerprint: str
+    weights_digest: str
+
+
+def fingerprint_of(base: nn.Module) -> str:
+    """Identify a base by its attention weights, the same whether it was loaded in 16 or in 32 bits."""
+    family = family_of(base)
+    digest = hashlib.blake2b(digest_size=16)
+    for attention in attention_modules(base, family):
+        for attribute in family.projections.values():
+            layer = getattr(attention, attribute)
+            weight = (layer.base_layer if isinstance(layer, CandidateProjection) else layer).weight
+            sample = weight.detach().flatten()[:4096].to(device="cpu", dtype=torch.bfloat16)
+            digest.update(str(tuple(weight.shape)).encode() + sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusConfig, base: nn.Module) -> None:
+    """Write an adapter folder; each file appears whole or not at all, the configuration last."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: value.detach().contiguous().cpu() for name, value in adapter.parameters().items()}
+    with _written_atomically(folder / WEIGHTS_NAME) as path:
+        save_file(tensors, path, metadata={"format": "pt"})
+    base_name = str(getattr(base.config, "_name_or_path", "") or "")
+    record = {
+        "format": "focusllm",
+        "format_version": FORMAT_VERSION,
+        "base_model_name_or_path": base_name,
+        "base_fingerprint": fingerprint_of(base),
+        "weights_digest": _digest(folder / WEIGHTS_NAME),
+        "focus": config.to_dict(),
+    }
+    if not (folder / CARD_NAME).exists():
+        _write_text(folder / CARD_NAME, _model_card(base_name, config, tensors))
+    _write_text(folder / CONFIG_NAME, json.dumps(record, indent=2) + "\n")
+
+
+def read_adapter_record(folder: str | Path) -> AdapterRecord:
+    """Read ``adapter_config.json``.
+
+    Raises:
+        AdapterError: The folder or the file is missing, or the file does not say what it should.
+    """
+    path = Path(folder) / CONFIG_NAME
+    if not path.is_file():
+        raise AdapterError(f"No adapter at {str(folder)!r}: {CONFIG_NAME} is missing. Give a folder made by FocusLLM.")
+    try:
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if values.get("format") != "focusllm" or values.get("format_version") != FORMAT_VERSION:
+            found = f"{values.get('format')!r} version {values.get('format_version')!r}"
+            raise AdapterError(f"{path} is {found}; this FocusLLM reads 'focusllm' version {FORMAT_VERSION}.")
+        return AdapterRecord(
+            config=FocusConfig.from_dict(values["focus"]),
+            base_name=values["base_model_name_or_path"],
+            base_fingerprint=values["base_fingerprint"],
+            weights_digest=values["weights_digest"],
+        )
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ConfigurationError) as error:
+        raise AdapterError(f"{path} is damaged or incomplete ({error}). Fetch or train the adapter again.") from error
+
+
+def load_adapter(folder: str | Path, adapter: CandidateAdapter, base: nn.Module) -> None:
+    """Fill an attached adapter's parameters from a folder.
+
+    Raises:
+        AdapterError: The folder is incomplete or damaged, or the adapter was made for another base.
+    """
+    record = read_adapter_record(folder)
+    found = fingerprint_of(base)
+    if record.base_fingerprint != found:
+        raise AdapterError(
+            f"The adapter {str(folder)!r} was trained on another base ({record.base_name or 'unnamed'}, fingerprint "
+            f"{record.base_fingerprint}); this base has fingerprint {found}. Load it with the base it was trained on."
+        )
+    path = Path(folder) / WEIGHTS_NAME
+    if not path.is_file():
+        raise AdapterError(f"{path} is missing. Fetch or train the adapter again.")
+    if _digest(path) != record.weights_digest:
+        raise AdapterError(f"{path} is damaged: its checksum is not the one in {CONFIG_NAME}. Fetch it again.")
+    fill_parameters(adapter, load_file(path), str(path))
+
+
+def fill_parameters(adapter: CandidateAdapter, tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Copy tensors into the adapter's parameters, all or none.
+
+    Raises:
+        AdapterError: A tensor is missing, superfluous, or of another shape.
+    """
+    parameters = adapter.parameters()
+    problems = [f"{name} is missing" for name in parameters.keys() - tensors.keys()]
+    problems += [f"{name} is not part of this adapter" for name in tensors.keys() - parameters.keys()]
+    problems += [
+        f"{name} has shape {tuple(tensors[name].shape)}, needed is {tuple(parameter.shape)}"
+        for name, parameter in parameters.items()
+        if name in tensors and tensors[name].shape != parameter.shape
+    ]
+    if problems:
+        raise AdapterError(f"{origin} does not fit this base and configuration: {'; '.join(sorted(problems)[:4])}.")
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+
+
+@contextmanager
+def _written_atomically(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path`` and move it there once it is written and on disk."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with _written_atomically(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def _model_card(base_name: str, config: FocusConfig, tensors: Mapping[str, Tensor]) -> str:
+    count = sum(tensor.numel() for tensor in tensors.values())
+    kind = "full" if config.rank is None else f"rank {config.rank}"
+    lead = f"base_model: {base_name}\n" if base_name else ""
+    return (
+        f"---\nlibrary_name: focusllm\n{lead}tags: [focusllm, long-context]\n---\n\n"
+        f"# FocusLLM adapter\n\nCandidate projections ({kind}, {count:,} parameters) for `{base_name or 'unnamed'}`.\n\n"
+        f"```python\nfrom focusllm import FocusModel\n\n"
+        f'model = FocusModel.from_pretrained("{base_name}", adapter="PATH")\n```\n'
+    )

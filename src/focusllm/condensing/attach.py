@@ -1,0 +1,86 @@
+"""Put candidate projections into a base model in place, and take them out again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from focusllm.condensing.families import AttentionFamily, attention_modules, family_of
+from focusllm.condensing.projections import CandidateGate, CandidateProjection
+from focusllm.config import FocusConfig
+from focusllm.errors import ConfigurationError, UnsupportedModelError
+
+# Of the last layer only the candidate's key and value are ever read: its query and output lead nowhere.
+_LAST_LAYER_ROLES = ("k", "v")
+
+
+class CandidateAdapter:
+    """The candidate projections of one base model, attached or detached.
+
+    Args:
+        base: A transformers causal language model of a supported family; its parameters are frozen.
+        config: Which projections candidates have, and of what rank.
+
+    Raises:
+        UnsupportedModelError: The family is not supported, or a projection is not a linear layer.
+    """
+
+    def __init__(self, base: nn.Module, config: FocusConfig) -> None:
+        self.gate = CandidateGate()
+        self.family: AttentionFamily = family_of(base)
+        self._base = base
+        base.requires_grad_(False)
+        self.projections: dict[str, CandidateProjection] = {}
+        self._places: dict[str, tuple[nn.Module, str]] = {}
+        attentions = attention_modules(base, self.family)
+        for layer_index, attention in enumerate(attentions):
+            is_last = layer_index == len(attentions) - 1
+            for role in config.candidate_projections:
+                if not is_last or role in _LAST_LAYER_ROLES:
+                    self._add(f"layers.{layer_index}.{role}", attention, self.family.projections[role], config.rank)
+        if not self.projections:
+            raise ConfigurationError(
+                f"candidate_projections={config.candidate_projections} leave nothing to train in a base of one layer."
+            )
+        self.is_attached = False
+        self.attach()
+
+    def _add(self, name: str, attention: nn.Module, attribute: str, rank: int | None) -> None:
+        layer = getattr(attention, attribute)
+        if isinstance(layer, CandidateProjection):
+            raise ConfigurationError("The base already carries candidate projections; detach them first.")
+        if not isinstance(layer, nn.Linear):
+            raise UnsupportedModelError(f"{attribute} of {name} is a {type(layer).__name__}; a linear layer is needed.")
+        self.projections[name] = CandidateProjection(layer, self.gate, rank)
+        self._places[name] = (attention, attribute)
+
+    def attach(self) -> None:
+        """Put the candidate projections in place of the base's."""
+        for name, (attention, attribute) in self._places.items():
+            setattr(attention, attribute, self.projections[name])
+        self.is_attached = True
+
+    def detach(self) -> None:
+        """Put the base's own projections back; the base is then exactly what it was."""
+        for name, (attention, attribute) in self._places.items():
+            setattr(attention, attribute, self.projections[name].base_layer)
+        self.is_attached = False
+
+    @contextmanager
+    def detached(self) -> Iterator[None]:
+        """Take the candidate projections out for the ``with`` block."""
+        was_attached = self.is_attached
+        self.detach()
+        try:
+            yield
+        finally:
+            if was_attached:
+                self.attach()
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """Return every trained parameter by a name that is the same for all families: ``layers.N.ROLE.…``."""
+        return {
+            f"{name}.{parameter_name}": parameter
+            for name, projection in self.projections.items()
+            for parameter_name, parameter in projection.candidate_parameters().items()
+        }

@@ -1,0 +1,58 @@
+"""The condense pass: chunks with their prompt in, candidates out. Source: paper, section 2.2 and equation (3)."""
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+
+from focusllm.cache.candidates import CandidateKV
+from focusllm.cache.chunks import ChunkBatch
+from focusllm.cache.layers import cache_tensors
+from focusllm.cache.rotation import KeyMover
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.families import backbone_of
+
+
+class Condenser:
+    """Runs rows of tokens behind what their chunks hold already and takes the last position as the candidate.
+
+    Args:
+        base: The base model the adapter is attached to.
+        adapter: Its candidate projections.
+    """
+
+    def __init__(self, base: nn.Module, adapter: CandidateAdapter) -> None:
+        self._backbone = backbone_of(base)
+        self._gate = adapter.gate
+        self.mover = KeyMover(getattr(self._backbone, adapter.family.rotary))
+
+    def condense(self, batch: ChunkBatch, token_ids: Int[Tensor, "rows new_tokens"]) -> CandidateKV:
+        """Run new tokens through the base; the last one is the candidate, the others join the chunk.
+
+        Args:
+            batch: The chunks; their cache grows by all new tokens but the last.
+            token_ids: At the first pass chunk and prompt block; later the former candidate and what came since.
+
+        Returns:
+            The candidates, moved to the position of their chunk's number: candidate i of a sequence is at
+            position i, wherever its row ended.
+        """
+        rows, new_tokens = token_ids.shape
+        held = batch.cache.get_seq_length()
+        last = torch.arange(1, rows + 1, device=token_ids.device) * new_tokens - 1
+        with self._gate.open_at(last):
+            self.extend(batch, token_ids)
+        candidates = CandidateKV(
+            [(keys[..., -1:, :].clone(), values[..., -1:, :].clone()) for keys, values in cache_tensors(batch.cache)]
+        )
+        batch.cache.crop(-1)
+        batch.candidate_ids = token_ids[:, -1]
+        numbers = torch.tensor([[chunk] for _, chunk in batch.places], device=token_ids.device)
+        return candidates.moved(self.mover, numbers - (held + new_tokens - 1))
+
+    def extend(self, batch: ChunkBatch, token_ids: Int[Tensor, "rows new_tokens"]) -> None:
+        """Run new tokens through the base behind what the chunks hold already, and keep their keys and values."""
+        held = batch.cache.get_seq_length()
+        positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
+        self._backbone(
+            input_ids=token_ids, position_ids=positions, past_key_values=batch.cache, use_cache=True
+        )

@@ -1,0 +1,106 @@
+"""The settings of the method, in one dataclass."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+from focusllm.errors import ConfigurationError
+
+LocalRefresh = Literal["recompute", "cached"]
+PROJECTION_ROLES = ("q", "k", "v", "o")
+
+
+@dataclass(frozen=True)
+class FocusConfig:
+    """Settings of the method; the defaults are the paper's. Source: arXiv 2408.11745, sections 2 and 4.1.
+
+    Attributes:
+        chunk_length: Tokens in a chunk; the last chunk of a document may be shorter.
+        local_length: Tokens of local context when a long sequence is split by the model itself.
+        dynamic_prompt_length: Tokens of the local context that are appended to every chunk.
+        rank: ``None`` trains full candidate projections (the paper's); a number trains a low-rank
+            difference to the frozen projections instead (ours).
+        candidate_projections: Which of the attention projections a candidate has of its own.
+        candidate_refresh: Candidates are made again every so many generated tokens; 1 is the paper's,
+            0 makes them once, from the question (ours).
+        local_refresh: ``"recompute"`` runs the whole local context again for every token (the paper's),
+            ``"cached"`` runs the new token only (ours).
+        insert_bos: Put the tokenizer's BOS before the prompt block and the local block.
+        chunk_bos: Put BOS at the head of every chunk as well (ours), for bases that have never seen a text
+            without it.
+        question_template: How a question is worded for this adapter; ``{question}`` is replaced (ours).
+        answer_stops: Texts that end an answer to a question (ours).
+    """
+
+    chunk_length: int = 2048
+    local_length: int = 2048
+    dynamic_prompt_length: int = 512
+    rank: int | None = None
+    candidate_projections: tuple[str, ...] = PROJECTION_ROLES
+    candidate_refresh: int = 1
+    local_refresh: LocalRefresh = "recompute"
+    insert_bos: bool = True
+    chunk_bos: bool = False
+    question_template: str = "\n\nQuestion: {question}\nAnswer:"
+    answer_stops: tuple[str, ...] = ("\n",)
+
+    def __post_init__(self) -> None:
+        for name in ("chunk_length", "local_length", "dynamic_prompt_length"):
+            _require_positive(name, getattr(self, name))
+        if self.rank is not None:
+            _require_positive("rank", self.rank)
+        if self.dynamic_prompt_length > self.local_length:
+            raise ConfigurationError(
+                f"`dynamic_prompt_length` is taken from the local context and must be at most `local_length`; "
+                f"got {self.dynamic_prompt_length} and {self.local_length}. Lower the first or raise the second."
+            )
+        if isinstance(self.candidate_refresh, bool) or self.candidate_refresh < 0:
+            raise ConfigurationError(
+                f"`candidate_refresh` must be 0 (candidates are made once) or a number of tokens; "
+                f"got {self.candidate_refresh!r}."
+            )
+        if self.local_refresh not in ("recompute", "cached"):
+            raise ConfigurationError(
+                f"`local_refresh` must be 'recompute' or 'cached'; got {self.local_refresh!r}."
+            )
+        self._check_projections()
+        if "{question}" not in self.question_template:
+            raise ConfigurationError(
+                f"`question_template` must hold the place of the question as {{question}}; "
+                f"got {self.question_template!r}."
+            )
+
+    def _check_projections(self) -> None:
+        # JSON and YAML give lists; order and repeats carry no meaning.
+        given = tuple(self.candidate_projections)
+        unknown = [role for role in given if role not in PROJECTION_ROLES]
+        if unknown or not given:
+            raise ConfigurationError(
+                f"`candidate_projections` must name one or more of {PROJECTION_ROLES}; got {given!r}."
+            )
+        ordered = tuple(role for role in PROJECTION_ROLES if role in given)
+        object.__setattr__(self, "candidate_projections", ordered)
+        object.__setattr__(self, "answer_stops", tuple(self.answer_stops))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for JSON."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "FocusConfig":
+        """Build a config from plain values.
+
+        Raises:
+            ConfigurationError: A name is not a setting, or a value is out of range.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(known))
+        if unknown:
+            raise ConfigurationError(f"Unknown settings {unknown}. Accepted are {known}.")
+        return cls(**values)
+
+
+def _require_positive(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"`{name}` must be a positive number of tokens; got {value!r}.")

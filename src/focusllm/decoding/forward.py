@@ -1,0 +1,27 @@
+"""The focus forward: the frozen base over local tokens, with candidates in front. Source: paper, section 2.2, equation (5)."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers.cache_utils import Cache
+
+
+def focus_forward(
+    base: nn.Module, token_ids: Int[Tensor, "rows new_tokens"], cache: Cache | None
+) -> Float[Tensor, "rows vocab"]:
+    """Run local tokens behind whatever the cache holds and return the scores of the next token.
+
+    Args:
+        base: The base model; candidate projections, if attached, stay closed.
+        token_ids: Local tokens that are not in the cache yet.
+        cache: Candidates at positions 0 to k-1, then local tokens; it grows by the new ones. ``None`` runs the
+            base as it is.
+    """
+    held = 0 if cache is None else cache.get_seq_length()
+    positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
+    call: Any = base
+    return call(
+        input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=cache is not None, logits_to_keep=1
+    ).logits[:, -1]

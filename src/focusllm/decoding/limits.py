@@ -1,0 +1,70 @@
+"""What fits the base's window, said before anything runs."""
+
+from focusllm.chunking import SplitSequence
+from focusllm.config import FocusConfig
+from focusllm.errors import WindowError
+
+
+def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_tokens: int = 0) -> None:
+    """Check that a divided sequence and the tokens to be decoded fit the base's window.
+
+    Args:
+        sequence: The sequence.
+        config: The method's settings.
+        window: Tokens the base can attend to at once.
+        new_tokens: Tokens that will be decoded after it.
+
+    Raises:
+        WindowError: Something does not fit; the text says what, by how much, and which setting would help.
+    """
+    if not sequence.chunks:
+        _check_whole(len(sequence.local), new_tokens, window)
+        return
+    prompt = 1 + min(len(sequence.local), config.dynamic_prompt_length)
+    chunk = max(map(len, sequence.chunks)) + config.chunk_bos
+    if chunk + prompt + new_tokens > window:
+        raise WindowError(
+            f"A chunk of {chunk} tokens with a prompt block of {prompt} and {new_tokens} new tokens needs "
+            f"{chunk + prompt + new_tokens} positions; the base's window has {window}. "
+            f"Use `chunk_length` of at most {max(window - prompt - new_tokens - config.chunk_bos, 0)}, "
+            f"a shorter `dynamic_prompt_length`, or fewer new tokens."
+        )
+    local = 1 + len(sequence.local) + new_tokens
+    if sequence.num_chunks + local > window:
+        raise WindowError(
+            f"{sequence.num_chunks} candidates and {local} local tokens (new ones included) need "
+            f"{sequence.num_chunks + local} positions; the base's window has {window}. "
+            + _larger_chunks(sequence, window, local, prompt + new_tokens + config.chunk_bos)
+        )
+
+
+def _larger_chunks(sequence: SplitSequence, window: int, local: int, beside_chunk: int) -> str:
+    memory = sequence.num_tokens - len(sequence.local)
+    room = window - local
+    needed = -(-memory // room) if room > 0 else window
+    if needed + beside_chunk <= window:
+        return f"Use `chunk_length` of at least {needed}, or a shorter local context."
+    return "No chunk length fits both: shorten the text, the local context, or use a base with a larger window."
+
+
+def _check_whole(length: int, new_tokens: int, window: int) -> None:
+    if length + new_tokens > window:
+        raise WindowError(
+            f"{length} tokens and {new_tokens} new ones exceed the base's window of {window}, and the sequence was "
+            f"kept whole. Ask for fewer new tokens, or let it be split."
+        )
+
+
+def check_growth(local_positions: int, row_positions: int, window: int) -> None:
+    """Check that one more token fits behind the candidates and behind every chunk.
+
+    Raises:
+        WindowError: It does not.
+    """
+    needed = max(local_positions, row_positions)
+    if needed > window:
+        place = "the local context" if local_positions >= row_positions else "a chunk with its prompt block"
+        raise WindowError(
+            f"With this token {place} would need {needed} positions; the base's window has {window}. "
+            f"Stop here, or start with shorter chunks or a shorter local context."
+        )

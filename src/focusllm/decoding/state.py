@@ -1,0 +1,88 @@
+"""What is kept between decode steps."""
+
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers.cache_utils import Cache
+
+from focusllm.cache.candidates import CandidateKV
+from focusllm.cache.chunks import ChunkCache
+from focusllm.errors import StateError
+
+
+@dataclass
+class LocalBatch:
+    """Local contexts that go through the base together because they have equal lengths and chunk counts.
+
+    Attributes:
+        sequences: Which sequences of the batch they are.
+        token_ids: The local blocks, with all tokens decoded so far.
+        candidates: The candidates in front of them; ``None`` where there are no chunks.
+        cache: Keys and values of candidates and local tokens, kept while the local context is cached.
+    """
+
+    sequences: list[int]
+    token_ids: Int[Tensor, "rows local"]
+    candidates: CandidateKV | None = None
+    cache: Cache | None = None
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates stand in front of each local context."""
+        return 0 if self.candidates is None else self.candidates.layers[0][0].shape[-2]
+
+
+@dataclass
+class FocusState:
+    """A batch of sequences after prefill or a decode step.
+
+    Attributes:
+        logits: Scores of the next token of each sequence.
+        chunks: Keys and values of all chunks.
+        locals: The local contexts.
+        pending: Tokens decoded since the candidates were made, one tensor (batch,) for each step.
+    """
+
+    logits: Float[Tensor, "batch vocab"]
+    chunks: ChunkCache
+    locals: list[LocalBatch]
+    pending: list[Tensor] = field(default_factory=list)
+    _is_spent: bool = False
+
+    @property
+    def batch_size(self) -> int:
+        """How many sequences there are."""
+        return self.logits.shape[0]
+
+    @property
+    def num_chunks(self) -> list[int]:
+        """How many chunks each sequence was divided into."""
+        counts = [0] * self.batch_size
+        for batch in self.locals:
+            for sequence in batch.sequences:
+                counts[sequence] = batch.num_candidates
+        return counts
+
+    def spend(self) -> None:
+        """Mark the state as advanced: its caches now belong to the next one.
+
+        Raises:
+            StateError: It was advanced before.
+        """
+        if self._is_spent:
+            raise StateError("This state was already advanced by a step; go on with the state that step returned.")
+        self._is_spent = True
+
+    def check_tokens(self, token_ids: Tensor) -> None:
+        """Check the tokens of a step.
+
+        Raises:
+            StateError: They are not one whole number for each sequence.
+        """
+        if token_ids.shape != (self.batch_size,) or token_ids.dtype not in (torch.int64, torch.int32):
+            raise StateError(
+                f"A step takes one token id for each sequence, shape ({self.batch_size},); "
+                f"got shape {tuple(token_ids.shape)} of {token_ids.dtype}."
+            )

@@ -1,0 +1,369 @@
+"""FocusModel: a base model, its candidate projections and its tokenizer, as one thing to hold."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
+from focusllm.chunking import SplitSequence, block, split_documents, split_sequence
+from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.families import check_supported
+from focusllm.condensing.published import read_published
+from focusllm.config import FocusConfig
+from focusllm.decoding.engine import FocusEngine, Progress
+from focusllm.decoding.generate import GenerationSettings, Streamer, generate
+from focusllm.decoding.state import FocusState
+from focusllm.errors import ConfigurationError, InputError
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer to a question about a document.
+
+    Attributes:
+        text: The answer.
+        token_ids: Its tokens, with the one that ended it.
+        num_tokens: Tokens read: document and question.
+        num_chunks: Chunks the document was divided into; 0 where it fitted the window.
+        seconds: Time from the start of reading to the end of the answer, for the whole call.
+    """
+
+    text: str
+    token_ids: tuple[int, ...]
+    num_tokens: int
+    num_chunks: int
+    seconds: float
+
+
+class FocusModel(nn.Module):
+    """A decoder-only model that reads far beyond its window. Source: arXiv 2408.11745.
+
+    Args:
+        base: A loaded transformers causal language model of a supported family. Its attention projections are
+            swapped in place; :meth:`detach` undoes that.
+        config: The method's settings; the paper's by default.
+        tokenizer: Needed for text; token ids do without.
+        max_parallel_chunks: Chunks that go through the base at once; ``None`` chooses by their length. It
+            changes speed and memory, never the result.
+
+    Raises:
+        UnsupportedModelError: The base's architecture is not supported.
+    """
+
+    def __init__(
+        self,
+        base: nn.Module,
+        config: FocusConfig | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        max_parallel_chunks: int | None = None,
+    ) -> None:
+        super().__init__()
+        if max_parallel_chunks is not None and max_parallel_chunks < 1:
+            raise ConfigurationError(f"`max_parallel_chunks` must be at least 1; got {max_parallel_chunks}.")
+        self.base = base
+        self.tokenizer = tokenizer
+        self.adapter = CandidateAdapter(base, config or FocusConfig())
+        self._engine = FocusEngine(
+            base, self.adapter, config or FocusConfig(), _bos_token_id(base, tokenizer), max_parallel_chunks
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        base: str | Path | None = None,
+        adapter: str | Path | None = None,
+        *,
+        config: FocusConfig | Mapping[str, Any] | None = None,
+        dtype: torch.dtype | str = "auto",
+        device: torch.device | str | None = None,
+        max_parallel_chunks: int | None = None,
+    ) -> "FocusModel":
+        """Load a base and an adapter; without arguments, those that ship inside the package.
+
+        Args:
+            base: Name or path, as for transformers.
+            adapter: Folder of an adapter; without one, candidates start out as ordinary last tokens.
+            config: Settings that differ from the adapter's own, or a whole configuration.
+            dtype: As for transformers; ``"auto"`` takes the checkpoint's.
+            device: Where the model goes; a GPU if there is one, by default.
+            max_parallel_chunks: See the class.
+
+        Raises:
+            UnsupportedModelError: The base's architecture is not supported.
+            AdapterError: The adapter is incomplete, damaged, or was trained on another base.
+            InputError: There is no base by that name.
+        """
+        if base is None:
+            base, adapter = BASE_PATH, adapter or ADAPTER_PATH
+        record = None if adapter is None else read_adapter_record(adapter)
+        settings = _settings(None if record is None else record.config, config)
+        loaded, tokenizer = _load_base(str(base), dtype)
+        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        model = cls(loaded.to(device), settings, tokenizer, max_parallel_chunks)
+        if adapter is not None:
+            load_adapter(adapter, model.adapter, loaded)
+        return model.eval()
+
+    @property
+    def config(self) -> FocusConfig:
+        """The settings in force."""
+        return self._engine.config
+
+    def configure(self, **changes: Any) -> "FocusModel":
+        """Change settings that do not alter the adapter, such as ``chunk_length`` or ``local_refresh``.
+
+        Raises:
+            ConfigurationError: A name is unknown, a value out of range, or the change would need another adapter.
+        """
+        settings = _settings(self.config, changes)
+        for name in ("rank", "candidate_projections"):
+            if getattr(settings, name) != getattr(self.config, name):
+                raise ConfigurationError(f"`{name}` belongs to the adapter; make or load a model with another one.")
+        self._engine.config = settings
+        return self
+
+    @property
+    def window(self) -> int:
+        """Tokens the base can attend to at once."""
+        return self._engine.window
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return self._engine.device
+
+    def forward(
+        self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Int[Tensor, "batch sequence"] | None = None
+    ) -> CausalLMOutputWithPast:
+        """Return the scores of the next token of every sequence, (batch, 1, vocab), as ``.logits``."""
+        logits = self.prefill(input_ids, attention_mask).logits.unsqueeze(1)
+        return CausalLMOutputWithPast(logits=logits)  # type: ignore[arg-type]
+
+    def prefill(
+        self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Int[Tensor, "batch sequence"] | None = None
+    ) -> FocusState:
+        """Read a batch of sequences; padding may be left or right and is marked by zeros in the mask.
+
+        A sequence within the base's window is the base's own business; of a longer one the last
+        ``local_length`` tokens are the local context and the rest is divided into chunks.
+        """
+        return self._engine.prefill(self._split(input_ids, attention_mask, new_tokens=0))
+
+    def step(self, state: FocusState, token_ids: Int[Tensor, " batch"]) -> FocusState:
+        """Append one token to every sequence and return the state after it."""
+        return self._engine.step(state, token_ids)
+
+    def generate(
+        self,
+        input_ids: Int[Tensor, "batch sequence"],
+        attention_mask: Int[Tensor, "batch sequence"] | None = None,
+        *,
+        max_new_tokens: int = 64,
+        streamer: Streamer | None = None,
+        **settings: Any,
+    ) -> Int[Tensor, "batch longer"]:
+        """Decode new tokens behind every sequence.
+
+        Args:
+            input_ids: The sequences, of any length.
+            attention_mask: Zeros mark padding, on either side.
+            max_new_tokens: Most tokens decoded.
+            streamer: As for transformers; it is handed each token as it comes.
+            **settings: Fields of :class:`~focusllm.decoding.generate.GenerationSettings`.
+
+        Returns:
+            The sequences with the new tokens behind them, padded on the right.
+        """
+        chosen = _generation_settings(self.base, max_new_tokens, settings)
+        sequences = self._split(input_ids, attention_mask, max_new_tokens)
+        if streamer is not None:
+            streamer.put(input_ids.cpu())
+        new = generate(self._engine, sequences, chosen, self.tokenizer, streamer)
+        longest = max(map(len, new))
+        padding = _pad_token_id(self.base, self.tokenizer)
+        padded = [[*row, *[padding] * (longest - len(row))] for row in new]
+        return torch.cat((input_ids, torch.tensor(padded, device=input_ids.device, dtype=input_ids.dtype)), dim=1)
+
+    def ask(
+        self,
+        document: str | Path | Sequence[str | Path],
+        question: str | Sequence[str],
+        *,
+        max_new_tokens: int = 32,
+        progress: Progress | None = None,
+        streamer: Streamer | None = None,
+        **settings: Any,
+    ) -> Answer | list[Answer]:
+        """Answer a question about a document, or several questions as one batch.
+
+        Args:
+            document: Text, a path to a text file, or several of them; a chunk never spans two documents.
+            question: The question, worded as the adapter's ``question_template`` says, or several.
+            max_new_tokens: Most tokens of an answer.
+            progress: Called with the number of chunk tokens read since the last call.
+            streamer: Handed each token of the answer as it comes.
+            **settings: Fields of :class:`~focusllm.decoding.generate.GenerationSettings`.
+
+        Raises:
+            InputError: A document or a question is empty, or a file is not text.
+            WindowError: Candidates and question would exceed the base's window.
+        """
+        is_single = isinstance(question, str)
+        questions = [question] if is_single else list(question)
+        started = time.perf_counter()
+        sequences = self._split_questions(document, questions, max_new_tokens)
+        settings = {"stop_strings": self.config.answer_stops, **settings}
+        chosen = _generation_settings(self.base, max_new_tokens, settings)
+        rows = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
+        seconds = time.perf_counter() - started
+        answers = [
+            Answer(self._answer_text(row), tuple(row), sequence.num_tokens, sequence.num_chunks, seconds)
+            for row, sequence in zip(rows, sequences, strict=True)
+        ]
+        return answers[0] if is_single else answers
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text, without special tokens.
+
+        Raises:
+            ConfigurationError: The model has no tokenizer.
+        """
+        if self.tokenizer is None:
+            raise ConfigurationError("Text needs a tokenizer: give one to FocusModel, or call it with token ids.")
+        return self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
+    def save_adapter(self, path: str | Path) -> None:
+        """Write the adapter as a folder: configuration, weights as safetensors, model card."""
+        save_adapter(path, self.adapter, self.config, self.base)
+
+    def load_published_weights(self, state_dict: Mapping[str, Tensor]) -> None:
+        """Fill the candidate projections from weights with the names of the authors' code.
+
+        Args:
+            state_dict: ``model.layers.N.self_attn.beacon_{q,k,v,o}_proj.weight``; other entries are passed over.
+
+        Raises:
+            AdapterError: A weight is missing or has another shape.
+            ConfigurationError: The adapter is low-rank; the published weights are full projections.
+        """
+        read_published(state_dict, self.adapter, self.config)
+
+    @contextmanager
+    def disabled(self) -> Iterator[nn.Module]:
+        """Give the untouched base for the ``with`` block."""
+        with self.adapter.detached():
+            yield self.base
+
+    def detach(self) -> nn.Module:
+        """Take the candidate projections out and return the base as it was."""
+        self.adapter.detach()
+        return self.base
+
+    def _split(self, input_ids: Tensor, attention_mask: Tensor | None, new_tokens: int) -> list[SplitSequence]:
+        rows = input_ids.tolist()
+        if attention_mask is not None:
+            if attention_mask.shape != input_ids.shape:
+                raise InputError(
+                    f"`attention_mask` must have the shape of `input_ids`, {tuple(input_ids.shape)}; "
+                    f"got {tuple(attention_mask.shape)}."
+                )
+            rows = [
+                [token for token, is_kept in zip(row, mask, strict=True) if is_kept]
+                for row, mask in zip(rows, attention_mask.tolist(), strict=True)
+            ]
+        window = self.window - new_tokens
+        return [split_sequence(row, window, self.config.chunk_length, self.config.local_length) for row in rows]
+
+    def _split_questions(
+        self, document: str | Path | Sequence[str | Path], questions: Sequence[str], new_tokens: int
+    ) -> list[SplitSequence]:
+        documents = [document] if isinstance(document, str | Path) else list(document)
+        encoded = [self.encode(_text_of(one)) for one in documents]
+        sequences = []
+        for question in questions:
+            if not question.strip():
+                raise InputError("The question is empty. Ask something about the document.")
+            local = self.encode(self.config.question_template.replace("{question}", question.strip()))
+            sequence = split_documents(encoded, local, self.window - new_tokens - 1, self.config.chunk_length)
+            if not sequence.chunks:
+                sequence = SplitSequence((), block(sequence.local, self._engine.bos_token_id))
+            sequences.append(sequence)
+        return sequences
+
+    def _answer_text(self, token_ids: Sequence[int]) -> str:
+        assert self.tokenizer is not None  # encode() has refused before
+        text = str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
+        for stop in self.config.answer_stops:
+            text = text.removesuffix(stop)
+        return text.strip()
+
+
+def _settings(own: FocusConfig | None, given: FocusConfig | Mapping[str, Any] | None) -> FocusConfig:
+    if isinstance(given, FocusConfig):
+        return given
+    base = own or FocusConfig()
+    return FocusConfig.from_dict({**base.to_dict(), **given}) if given else base
+
+
+def _load_base(name: str, dtype: torch.dtype | str) -> tuple[nn.Module, PreTrainedTokenizerBase | None]:
+    try:
+        check_supported(AutoConfig.from_pretrained(name))
+        base = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name)
+    except (OSError, ValueError):
+        tokenizer = None
+    return base, tokenizer
+
+
+def _bos_token_id(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
+    """Return the tokenizer's BOS; without a tokenizer, the one the base's configuration names."""
+    return base.config.bos_token_id if tokenizer is None else tokenizer.bos_token_id
+
+
+def _pad_token_id(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int:
+    candidates = [None if tokenizer is None else tokenizer.pad_token_id, base.config.pad_token_id]
+    return next((token for token in candidates if token is not None), 0)
+
+
+def _generation_settings(base: Any, max_new_tokens: int, given: Mapping[str, Any]) -> GenerationSettings:
+    eos = getattr(base.generation_config, "eos_token_id", None)
+    eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+    try:
+        settings = GenerationSettings(max_new_tokens=max_new_tokens, eos_token_ids=eos_ids)
+        return replace(settings, **given)
+    except TypeError as error:
+        accepted = ", ".join(GenerationSettings.__dataclass_fields__)
+        raise ConfigurationError(f"{error}. Accepted are {accepted}.") from error
+
+
+def _text_of(document: str | Path) -> str:
+    if isinstance(document, str):
+        text, name = document, "The document"
+    else:
+        name = str(document)
+        try:
+            text = document.read_text(encoding="utf-8")
+        except FileNotFoundError as error:
+            raise InputError(f"There is no file {name!r}.") from error
+        except IsADirectoryError as error:
+            raise InputError(f"{name!r} is a folder; give the files to be read.") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"{name!r} is not UTF-8 text ({error.reason}); FocusLLM reads text files.") from error
+    if "\0" in text:
+        raise InputError(f"{name!r} holds zero bytes, so it is not text; FocusLLM reads text files.")
+    if not text.strip():
+        raise InputError(f"{name} is empty: there is nothing to ask about.")
+    return text

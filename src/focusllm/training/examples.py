@@ -1,0 +1,175 @@
+"""Drawing training examples: chunk lengths, numbers of chunks, local lengths and cuts. Source: paper, appendix C; ours."""
+
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
+
+from focusllm.errors import ConfigurationError
+from focusllm.training.packing import TrainingExample
+
+Supervision = Literal["all", "last"]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """What was drawn for the samples of one batch.
+
+    Attributes:
+        chunk_length: Tokens in a chunk.
+        num_chunks: Chunks in the memory of a sample, about.
+        local_filler: Tokens of other text in the local context, before what matters in it.
+        early_cut: Chance that the cut falls before the supervised part, in tokens of the local context.
+        late_cut: Chance that the cut falls inside the supervised part.
+    """
+
+    chunk_length: int
+    num_chunks: int
+    local_filler: int
+    early_cut: float
+    late_cut: float
+
+    @property
+    def memory_length(self) -> int:
+        """Tokens of memory of a sample, about."""
+        return self.chunk_length * self.num_chunks
+
+    def cut_offset(self, rng: random.Random, before: int, supervised: int) -> int:
+        """Draw how far the cut lies from the last token before the supervised part."""
+        kind = rng.random()
+        if kind < self.late_cut:
+            return rng.randint(0, supervised - 1)
+        if kind < self.late_cut + self.early_cut:
+            return -rng.randint(0, min(4, before - 1))
+        return 0
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a source draws: a memory in chunks, a local context, a cut and weights.
+
+    Attributes:
+        chunks: The memory's chunks.
+        protected: Chunks that the answer rests on. Other chunks may be counted several times over, to
+            stand for the many chunks of a longer document; where nothing is known, all are protected.
+        local: The local context with the tokens to be predicted.
+        cut: See :class:`~focusllm.training.packing.TrainingExample`.
+        weights: For each local token, how much predicting it counts.
+    """
+
+    chunks: Sequence[Sequence[int]]
+    protected: Sequence[bool]
+    local: Sequence[int]
+    cut: int
+    weights: Sequence[float]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Something samples can be drawn from."""
+
+    def draw(self, rng: random.Random, draws: Draws) -> Sample:
+        """Draw one sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawSettings:
+    """From what the draws are made.
+
+    Attributes:
+        chunk_lengths: Lengths of chunks, each as likely as the others.
+        row_tokens: Tokens of chunks and prompt blocks in one batch, about.
+        max_chunks: Most chunks of a sample.
+        max_sequences: Most samples in a batch.
+        local_filler: Most tokens of other text at the start of the local context.
+        early_cut: Chance of a cut before the supervised part.
+        late_cut: Chance of a cut inside it.
+        virtual_chunks: Up to how many chunks a sample may stand for: chunks without the answer are counted
+            several times and candidates spread over so many positions (ours). 0 turns this off.
+        supervision: ``"all"`` positions from the cut on, or the ``"last"`` one only, as in the published code.
+    """
+
+    chunk_lengths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
+    row_tokens: int = 8192
+    max_chunks: int = 128
+    max_sequences: int = 8
+    local_filler: int = 0
+    early_cut: float = 0.2
+    late_cut: float = 0.3
+    virtual_chunks: int = 0
+    supervision: Supervision = "all"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "chunk_lengths", tuple(self.chunk_lengths))
+        if self.supervision not in ("all", "last"):
+            raise ConfigurationError(f"`supervision` must be 'all' or 'last'; got {self.supervision!r}.")
+        if not self.chunk_lengths or min(self.chunk_lengths) < 1:
+            raise ConfigurationError(f"`chunk_lengths` must be positive numbers of tokens; got {self.chunk_lengths}.")
+
+
+class ExampleDrawer:
+    """Draws batches of training examples from weighted sources.
+
+    Args:
+        sources: Sources with the share each has of the samples.
+        settings: From what the draws are made.
+        prompt_length: Tokens of prompt block to be expected behind each chunk, for sizing.
+    """
+
+    def __init__(self, sources: Mapping[Source, float], settings: DrawSettings, prompt_length: int) -> None:
+        self._sources = list(sources)
+        self._shares = list(sources.values())
+        self._settings = settings
+        self._prompt_length = prompt_length
+
+    def draw(self, rng: random.Random) -> list[TrainingExample]:
+        """Draw the examples of one batch."""
+        settings = self._settings
+        chunk_length = rng.choice(settings.chunk_lengths)
+        local_filler = rng.randint(0, settings.local_filler) if rng.random() < 0.3 else 0
+        # Blocks, questions and answers add to every chunk's row; their usual size is known well enough.
+        row = chunk_length + min(self._prompt_length, 40 + local_filler)
+        affordable = max(settings.row_tokens // row, 1)
+        num_chunks = _log_uniform(rng, 1, min(affordable, settings.max_chunks))
+        draws = Draws(chunk_length, num_chunks, local_filler, settings.early_cut, settings.late_cut)
+        count = min(max(affordable // num_chunks, 1), settings.max_sequences)
+        samples = [rng.choices(self._sources, self._shares)[0].draw(rng, draws) for _ in range(count)]
+        return [_example(rng, sample, settings) for sample in samples]
+
+
+def _log_uniform(rng: random.Random, low: int, high: int) -> int:
+    return round(math.exp(rng.uniform(math.log(low), math.log(high))))
+
+
+def _example(rng: random.Random, sample: Sample, settings: DrawSettings) -> TrainingExample:
+    cut, weights = sample.cut, sample.weights
+    if settings.supervision == "last":
+        # The published code supervises the token right after the sampled local window, and nothing else.
+        local = sample.local[: cut + 2]
+        return _spread(rng, Sample(sample.chunks, sample.protected, local, cut, [1.0] * len(local)), settings)
+    return _spread(rng, Sample(sample.chunks, sample.protected, sample.local, cut, weights), settings)
+
+
+def _spread(rng: random.Random, sample: Sample, settings: DrawSettings) -> TrainingExample:
+    """Let the sample's chunks stand for more of them, at positions over a longer stretch."""
+    num_chunks = len(sample.chunks)
+    num_slots = num_chunks
+    if settings.virtual_chunks > num_chunks and rng.random() < 0.6:
+        num_slots = _log_uniform(rng, num_chunks, settings.virtual_chunks)
+    unprotected = sum(not is_protected for is_protected in sample.protected)
+    copies = [1.0] * num_chunks
+    if unprotected:
+        share = (num_slots - (num_chunks - unprotected)) / unprotected
+        copies = [1.0 if is_protected else share for is_protected in sample.protected]
+    slots = sorted(rng.sample(range(num_slots), num_chunks))
+    return TrainingExample(
+        chunks=sample.chunks,
+        local=sample.local,
+        cut=sample.cut,
+        weights=sample.weights,
+        copies=copies,
+        slots=slots,
+        num_slots=num_slots,
+    )

@@ -1,0 +1,177 @@
+"""Generated facts, the sentences that state them and the questions that ask for them.
+
+A fact says that some key ("access code", "color") of some entity ("the Velmar office", or nothing at all)
+has some value (a number, a name, words, a code). Statements are put together from a small grammar, so that
+tens of thousands of wordings occur and none can be learned by heart. Evaluation has its own wordings and
+its own share of the vocabulary (see :mod:`focusllm.bundled.text`). Source: ours.
+"""
+
+import random
+from dataclasses import dataclass
+
+from focusllm.bundled.text import installation_words, share_of
+from focusllm.training.wordings import CLOSERS, FOLLOW_UPS, OPENERS, QUESTION_FORMS, QUOTES, SUBJECTS_ENTITY, draw_core
+
+NATURAL_KEYS = tuple(
+    """access code, account number, address, age, altitude, anthem, author, badge number, band, birthday, book,
+    brand, budget, builder, callsign, capacity, capital, captain, car, card number, category, chairman, chief,
+    city, class, client, climate, coach, code, code name, color, combination, company, contact, count, country,
+    crop, currency, customer number, deadline, depth, design, destination, detail, director, district, dish,
+    dog, doctor, door code, drink, driver, editor, emblem, engine, entry code, event, expert, extension,
+    favorite animal, favorite color, favorite food, field, file name, film, final score, flag, flower, founder,
+    fruit, fuel, game, gate number, goal, guard, guest, guide, height, hero, hobby, holiday, host, hotel,
+    house number, identifier, instrument, island, item number, job, judge, key code, key word, kind, king,
+    label, language, lawyer, leader, length, level, license, limit, location, lock, login, lucky number,
+    lunch, magic number, main dish, manager, mascot, material, mayor, meal, medal, metal, method, metric,
+    mineral, model, motto, mountain, name, neighbor, nickname, number, office, officer, opponent, order number,
+    origin, owner, paint, painter, partner, patient, pet, phone number, pilot, pin, place, planet, plant,
+    player, poem, poet, port, position, president, price, prize, producer, product, profession, project,
+    queen, quota, rank, rate, record, region, result, river, road, role, room, room number, route, safe code,
+    school, score, season, seat, secret, secret number, sector, serial number, server, ship, shop, signal,
+    singer, size, song, sport, stage, star, station, status, stone, store, street, student, subject, symbol,
+    target, tax, teacher, team, temperature, ticket number, title, tool, topic, total, town, track, trainer,
+    tree, trophy, unit, value, vehicle, version, village, voltage, wage, weapon, weather, weight, winner,
+    witness, word, worker, writer, year, zone""".replace("\n", " ").split(",")
+)
+_PLACE_NOUNS = """office team project house club school station branch group factory family village museum server
+ship bridge library garden farm hospital tower market company agency island valley mission camp hotel lab""".split()
+_CONSONANTS = "b c d f g h j k l m n p r s t v w z br ch cl cr dr fl gr kl pl pr sh sk st th tr".split()
+_VOWELS = "a e i o u a e i o ai ea ee io ou".split()
+_ENDINGS = ["", "", "n", "r", "s", "l", "m", "nd", "rk", "ll", "x", "ston", "ville", "son", "man", "ton"]
+
+@dataclass(frozen=True)
+class Fact:
+    """One fact: the ``key`` of ``entity`` (``None`` where the key stands alone) is ``value``."""
+
+    key: str
+    entity: str | None
+    value: str
+
+    @property
+    def subject(self) -> str:
+        """The noun phrase a question asks for."""
+        return f"the {self.key}" if self.entity is None else f"the {self.key} of {self.entity}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question about the text before it, ready to be appended, and the answer that must follow."""
+
+    text: str
+    answer: str
+
+
+def pseudo_word(rng: random.Random, syllables: int) -> str:
+    """Make a pronounceable word of so many syllables that no dictionary holds."""
+    parts = [rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(syllables)]
+    return "".join(parts) + rng.choice(_ENDINGS)
+
+
+def _proper_name(rng: random.Random) -> str:
+    return pseudo_word(rng, rng.choice((1, 2, 2, 3))).capitalize()
+
+
+def _train_word(rng: random.Random) -> str:
+    return rng.choice(installation_words("train"))
+
+
+def draw_key(rng: random.Random) -> str:
+    """Draw a key: a natural one, or one to three words that need not make sense together."""
+    natural = [key.strip() for key in NATURAL_KEYS]
+    kind = rng.random()
+    if kind < 0.4:
+        key = rng.choice(natural)
+    elif kind < 0.7:
+        key = f"{_train_word(rng)} {rng.choice(natural)}"
+    else:
+        key = " ".join(_train_word(rng) for _ in range(rng.choice((1, 2, 2, 3))))
+    return key if all(share_of(word) == "train" for word in key.split()) else draw_key(rng)
+
+
+def draw_entity(rng: random.Random) -> str:
+    """Draw an entity: a person, a place, a numbered or a named thing."""
+    kind = rng.random()
+    if kind < 0.3:
+        return _proper_name(rng)
+    if kind < 0.5:
+        return f"{_proper_name(rng)} {_proper_name(rng)}"
+    if kind < 0.7:
+        return f"the {_proper_name(rng)} {rng.choice(_PLACE_NOUNS)}"
+    if kind < 0.8:
+        return f"{rng.choice(_PLACE_NOUNS)} {rng.randint(1, 999)}"
+    return f"the {_train_word(rng)} {rng.choice(_PLACE_NOUNS)}"
+
+
+def draw_value(rng: random.Random) -> str:
+    """Draw a value: mostly numbers, names and words; some codes, times and decimals."""
+    kind = rng.random()
+    if kind < 0.4:
+        digits = rng.choice((1, 2, 3, 4, 4, 5, 5, 5, 6, 7, 8))
+        return str(rng.randint(10 ** (digits - 1), 10**digits - 1))
+    if kind < 0.6:
+        return " ".join(_proper_name(rng) for _ in range(rng.choice((1, 2, 2))))
+    if kind < 0.85:
+        return " ".join(_train_word(rng) for _ in range(rng.choice((1, 1, 2, 3))))
+    if kind < 0.9:
+        return f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"
+    if kind < 0.95:
+        return f"{rng.randint(0, 999)}.{rng.randint(0, 99)}"
+    letters = "".join(rng.choice("ABCDEFGHJKLMNPRSTUVWXYZ") for _ in range(rng.choice((1, 2, 3))))
+    return f"{letters}-{rng.randint(10, 9999)}"
+
+
+def draw_fact(rng: random.Random) -> Fact:
+    """Draw a fact; six in ten belong to an entity."""
+    entity = draw_entity(rng) if rng.random() < 0.6 else None
+    return Fact(draw_key(rng), entity, draw_value(rng))
+
+
+def draw_rival(rng: random.Random, fact: Fact) -> Fact:
+    """Draw a fact that shares its key or its entity with ``fact``, so that half a match is not enough."""
+    if fact.entity is not None and rng.random() < 0.5:
+        return Fact(draw_key(rng), fact.entity, draw_value(rng))
+    if fact.entity is not None:
+        return Fact(fact.key, draw_entity(rng), draw_value(rng))
+    return Fact(f"{_train_word(rng)} {fact.key.split()[-1]}", None, draw_value(rng))
+
+
+def state(rng: random.Random, fact: Fact) -> str:
+    """Word ``fact`` as one statement, with its capital letter and its end."""
+    core = draw_core(rng, has_entity=fact.entity is not None)
+    if rng.random() < 0.1:
+        core = core.replace("{v}", rng.choice(QUOTES))
+    opener = rng.choice(OPENERS) + " " if rng.random() < 0.4 else ""
+    closer = " " + rng.choice(CLOSERS) if rng.random() < 0.2 else ""
+    follow_up = " " + rng.choice(FOLLOW_UPS) if rng.random() < 0.25 else ""
+    end = "." if follow_up or rng.random() < 0.85 else rng.choice(("", "!", ";", ","))
+    filled = core.format(k=fact.key, e=fact.entity or "", v=fact.value)
+    sentence = f"{opener}{filled}{closer}{end}{follow_up}"
+    # A value must be read as it stands, so a letter that opens the statement is raised only where it is not the value's.
+    is_raised = not sentence.startswith(fact.value) and rng.random() < 0.85
+    return sentence[0].upper() + sentence[1:] if is_raised else sentence
+
+
+def ask(rng: random.Random, fact: Fact) -> Question:
+    """Word a question for ``fact``; the answer ends with a line break, so that a reader knows when to stop."""
+    subject = fact.subject
+    if fact.entity is not None and rng.random() < 0.3:
+        subject = rng.choice(SUBJECTS_ENTITY).format(k=fact.key, e=fact.entity)
+    form = rng.choice(QUESTION_FORMS)
+    text = form.replace("{s}", subject).replace("{S}", subject[0].upper() + subject[1:])
+    return Question(text, f" {fact.value}\n")
+
+
+def repeated_filler(rng: random.Random, num_sentences: int) -> list[str]:
+    """Make dull text: a few short generated sentences, said over and over."""
+    unit = [_dull_sentence(rng) for _ in range(rng.randint(2, 8))]
+    return [unit[index % len(unit)] for index in range(num_sentences)]
+
+
+def _dull_sentence(rng: random.Random) -> str:
+    words = [_train_word(rng) for _ in range(4)]
+    if rng.random() < 0.6:
+        # "The X is Y" is what statements of facts look like, too: only the key tells the two apart.
+        verb = rng.choice(("is", "is", "is", "was", "has", "likes", "sees", "makes", "needs"))
+        return f"{rng.choice(('The', 'The', 'A', 'My', 'Their'))} {words[0]} {verb} {words[1]}. "
+    sentence = " ".join(words[: rng.randint(2, 4)])
+    return f"{sentence[0].upper()}{sentence[1:]}. "

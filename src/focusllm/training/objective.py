@@ -1,0 +1,112 @@
+"""The module that training optimizes: packed batches in, loss out. Source: paper, section 2.3 and equation (6)."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from focusllm.cache.chunks import ChunkBatch
+from focusllm.cache.layers import cache_tensors
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.condense import Condenser
+from focusllm.training.packed_attention import PACKED_ATTENTION, make_layout
+from focusllm.training.packing import IGNORED, PackedBatch
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What one packed pass says.
+
+    Attributes:
+        loss: Weighted mean of the cross-entropy over supervised positions, in nats.
+        token_losses: Cross-entropy of each supervised position.
+        is_right: Whether each supervised position's first choice is the right token.
+    """
+
+    loss: Float[Tensor, ""]
+    token_losses: Float[Tensor, " supervised"]
+    is_right: Tensor
+
+
+class FocusObjective(nn.Module):
+    """The packed forward pass of a base and its candidate projections.
+
+    The tokens of chunks and prompts are only ever read, by frozen weights: they run once without gradients.
+    The candidates and the local blocks then run together in one flat sequence, with gradients. That equals
+    decoding the same tokens one by one (``local_refresh="cached"``), and works with gradient checkpointing.
+
+    Args:
+        base: The base model the adapter is attached to.
+        adapter: The candidate projections to be trained.
+    """
+
+    def __init__(self, base: nn.Module, adapter: CandidateAdapter) -> None:
+        super().__init__()
+        self.base = base
+        self._adapter = adapter
+        self._condenser = Condenser(base, adapter)
+
+    def forward(self, batch: PackedBatch) -> Objective:
+        """Compute the loss of a packed batch."""
+        row_tensors = self._encode_rows(batch)
+        layout = make_layout(batch, row_tensors, self._condenser.mover)
+        num_candidates = batch.candidate_ids.numel()
+        input_ids = torch.cat((batch.candidate_ids.flatten(), batch.local_ids.flatten()))
+        positions = torch.cat((batch.candidate_positions.flatten(), batch.local_positions.flatten()))
+        supervised = (batch.labels.flatten() != IGNORED).nonzero().squeeze(1)
+        with self._packed(torch.arange(num_candidates, device=input_ids.device)):
+            logits = self.base(
+                input_ids=input_ids.unsqueeze(0),
+                position_ids=positions.unsqueeze(0),
+                use_cache=False,
+                logits_to_keep=supervised + num_candidates,
+                focus_layout=layout,
+            ).logits[0]
+        return _objective(logits, batch.labels.flatten()[supervised], batch.weights.flatten()[supervised])
+
+    @torch.no_grad()
+    def _encode_rows(self, batch: PackedBatch) -> list[tuple[Tensor, Tensor]]:
+        chunks = ChunkBatch([], batch.row_ids[:, -1])
+        self._condenser.extend(chunks, batch.row_ids)
+        return cache_tensors(chunks.cache)
+
+    @contextmanager
+    def _packed(self, candidate_index: Tensor | None) -> Iterator[None]:
+        """Let the base use the packed attention, and the candidates their projections."""
+        config: Any = self.base.config
+        before = config._attn_implementation
+        config._attn_implementation = PACKED_ATTENTION
+        try:
+            with self._adapter.gate.open_at(candidate_index):
+                yield
+        finally:
+            config._attn_implementation = before
+
+    def train(self, mode: bool = True) -> "FocusObjective":
+        """Set training mode; dropout stays off, because the frozen base is to be what it is when it decodes."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.Dropout):
+                module.eval()
+        return self
+
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """Trade time for memory; layers that run again in the backward pass find their candidates where they were."""
+        self.base.gradient_checkpointing_enable(  # type: ignore[operator]
+            {"use_reentrant": False, "context_fn": self._checkpoint_contexts}
+        )
+
+    def _checkpoint_contexts(self) -> tuple[Any, Any]:
+        return nullcontext(), self._packed(self._adapter.gate.index)
+
+
+def _objective(
+    logits: Float[Tensor, "supervised vocab"], targets: Tensor, weights: Float[Tensor, " supervised"]
+) -> Objective:
+    token_losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    loss = (token_losses * weights).sum() / weights.sum()
+    return Objective(loss, token_losses.detach(), logits.argmax(-1) == targets)

@@ -1,0 +1,154 @@
+"""Recipes: a YAML file that says on what, from what and how an adapter is trained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import PreTrainedTokenizerBase
+
+from focusllm.config import FocusConfig
+from focusllm.errors import ConfigurationError, InputError
+from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
+from focusllm.training.fact_source import FactSource
+from focusllm.training.text_sources import INSTALLATION, RecordSource, TextSource, read_records, read_texts
+
+DATA_KINDS = ("facts", "continuation", "reconstruction", "records")
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """One source of samples.
+
+    Attributes:
+        kind: ``facts`` (generated), ``continuation`` or ``reconstruction`` (of text), or ``records``.
+        share: Its share of the samples, next to those of the other sources.
+        files: Files and globs, from the recipe's folder on; or the text of the Python installation.
+        max_supervised: Most supervised positions of a sample.
+    """
+
+    kind: str
+    share: float = 1.0
+    files: tuple[str, ...] = (INSTALLATION,)
+    max_supervised: int = 16
+
+    def __post_init__(self) -> None:
+        files = (self.files,) if isinstance(self.files, str) else tuple(self.files)
+        object.__setattr__(self, "files", files)
+        if self.kind not in DATA_KINDS:
+            raise ConfigurationError(f"`kind` of a data source must be one of {DATA_KINDS}; got {self.kind!r}.")
+        if self.share <= 0:
+            raise ConfigurationError(f"`share` of a data source must be above 0; got {self.share!r}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything a training run is made from.
+
+    Attributes:
+        base: Name or path of the base model.
+        output: Folder of the run: adapter, checkpoints and loss log.
+        steps: Optimizer steps.
+        folder: Where relative files are looked for.
+        seed: Seed of the draws and of new parameters.
+        adapter: Adapter to start from, or ``None`` for fresh projections.
+        focus: The method's settings.
+        draws: From what examples are drawn.
+        data: The sources.
+        arguments: Options of ``transformers.TrainingArguments``, by their own names.
+    """
+
+    base: str
+    output: str
+    steps: int
+    folder: Path
+    seed: int = 0
+    adapter: str | None = None
+    focus: FocusConfig = field(default_factory=FocusConfig)
+    draws: DrawSettings = field(default_factory=DrawSettings)
+    data: tuple[DataSettings, ...] = (DataSettings("facts"),)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and apply ``key=value`` overrides (``draws.row_tokens=4096``).
+
+    Raises:
+        InputError: The file cannot be read, or is not YAML.
+        ConfigurationError: A name is unknown, or a value out of range.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no recipe at {str(path)!r}.")
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold settings by name, such as `base: …`; found {type(values).__name__}.")
+    for override in overrides:
+        _override(values, override)
+    return _recipe(values, path.parent)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigurationError(f"An override is written NAME=VALUE; got {override!r}.")
+    *parents, last = name.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigurationError(f"{name!r} cannot be set: {parent!r} has no settings by name in it.")
+    values[last] = yaml.safe_load(text)
+
+
+def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
+    values = dict(values)
+    for name in ("base", "output", "steps"):
+        if name not in values:
+            raise ConfigurationError(f"The recipe lacks `{name}`. Needed are `base`, `output` and `steps`.")
+    if "focus" in values:
+        values["focus"] = FocusConfig.from_dict(values["focus"])
+    if "draws" in values:
+        values["draws"] = _build(DrawSettings, values["draws"], "draws")
+    if "data" in values:
+        values["data"] = tuple(_build(DataSettings, entry, "data") for entry in values["data"])
+    return _build(Recipe, {**values, "folder": folder}, "the recipe")
+
+
+def _build(kind: Any, values: Any, place: str) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"`{place}` must hold settings by name; got {values!r}.")
+    known = [known_field.name for known_field in fields(kind)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigurationError(f"Unknown settings {unknown} in {place}. Accepted are {known}.")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigurationError(f"Settings in {place} are incomplete or of the wrong type: {error}.") from error
+
+
+def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ExampleDrawer:
+    """Read the recipe's data and make the drawer of its examples."""
+    sources: dict[Source, float] = {}
+    for settings in recipe.data:
+        sources[_make_source(settings, recipe.folder, tokenizer)] = settings.share
+    return ExampleDrawer(sources, recipe.draws, recipe.focus.dynamic_prompt_length)
+
+
+def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Source:
+    def encode(text: str) -> list[int]:
+        return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
+    if settings.kind == "records":
+        records = [(encode(prompt), encode(answer)) for prompt, answer in read_records(settings.files, folder)]
+        return RecordSource(records, settings.max_supervised)
+    texts = list(read_texts(settings.files, folder))
+    documents = [encode(text) for text in texts]
+    if settings.kind == "facts":
+        lines = [line for text in texts for line in text.splitlines(keepends=True) if line.strip()]
+        return FactSource(encode, lines, sum(map(len, texts)) / sum(map(len, documents)))
+    return TextSource(documents, settings.kind, settings.max_supervised)  # type: ignore[arg-type]

@@ -1,0 +1,68 @@
+"""Running a recipe from start, or from where it was cut, to a finished adapter."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+
+from focusllm.bundled.model import resolve_base
+from focusllm.condensing.adapter_files import load_adapter, save_adapter
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.errors import ConfigurationError
+from focusllm.training.batches import PackedBatches
+from focusllm.training.objective import FocusObjective
+from focusllm.training.recipe import Recipe, make_drawer
+from focusllm.training.trainer import FocusTrainer, newest_complete_checkpoint, seed_everything
+
+# A packed batch holds several sequences already; more of them are reached by accumulation.
+_FIXED = {"per_device_train_batch_size": 1, "remove_unused_columns": False}
+
+
+def train(recipe: Recipe) -> Path:
+    """Train an adapter as the recipe says, going on from the newest complete checkpoint of its output folder.
+
+    Returns:
+        The folder that holds the finished adapter.
+
+    Raises:
+        ConfigurationError: An option is not one of ``transformers.TrainingArguments``.
+    """
+    seed_everything(recipe.seed)
+    base_path = resolve_base(recipe.base, recipe.folder)
+    base: Any = AutoModelForCausalLM.from_pretrained(base_path, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(base_path)
+    adapter = CandidateAdapter(base, recipe.focus)
+    if recipe.adapter is not None:
+        load_adapter(recipe.folder / recipe.adapter, adapter, base)
+    arguments = _arguments(recipe)
+    batches = PackedBatches(
+        make_drawer(recipe, tokenizer),
+        recipe.focus,
+        tokenizer.bos_token_id,
+        pad_token_id=0,
+        num_batches=recipe.steps * arguments.gradient_accumulation_steps,
+        seed=recipe.seed,
+    )
+    trainer = FocusTrainer(
+        adapter=adapter, config=recipe.focus, model=FocusObjective(base, adapter), args=arguments, train_dataset=batches
+    )
+    checkpoint = newest_complete_checkpoint(recipe.output)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    save_adapter(recipe.output, adapter, recipe.focus, base)
+    return Path(recipe.output)
+
+
+def _arguments(recipe: Recipe) -> TrainingArguments:
+    clashing = sorted(_FIXED.keys() & recipe.arguments.keys())
+    if clashing:
+        raise ConfigurationError(f"{clashing} cannot be set: they follow from how batches are packed.")
+    defaults: dict[str, Any] = {"logging_steps": 10, "save_steps": 100, "save_total_limit": 2, "report_to": "none"}
+    given = {**defaults, **recipe.arguments}
+    try:
+        return TrainingArguments(
+            output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed,
+            use_cpu=not torch.cuda.is_available(), **_FIXED, **given,
+        )  # fmt: skip
+    except TypeError as error:
+        raise ConfigurationError(f"`arguments` holds what transformers.TrainingArguments does not take: {error}.") from error

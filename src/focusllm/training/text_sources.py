@@ -1,0 +1,143 @@
+"""Training samples from users' own data: running text, and records with a prompt and a completion."""
+
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from focusllm.bundled.text import installation_texts
+from focusllm.chunking import cut_into_chunks
+from focusllm.errors import InputError, TrainingError
+from focusllm.training.examples import Draws, Sample
+
+Encode = Callable[[str], list[int]]
+Loss = Literal["continuation", "reconstruction"]
+# The standard library's own text, as a place among files; the share bundled models may be trained on.
+INSTALLATION = "installation:train"
+_WHITE_SPACE_ONLY = "it holds no text"
+
+
+class TextSource:
+    """Draws samples of running text. Source: paper, section 2.3.
+
+    ``"continuation"``: the local context follows the memory. ``"reconstruction"``: the local context is a run
+    of tokens out of the memory, so that the model learns to bring back what it has read.
+
+    Args:
+        documents: Token ids of each document.
+        loss: Which of the two.
+        max_supervised: Most positions supervised in a sample; each has a candidate of every chunk of its own.
+    """
+
+    def __init__(self, documents: Sequence[Sequence[int]], loss: Loss, max_supervised: int = 16) -> None:
+        self._documents = [document for document in documents if len(document) >= 8]
+        if not self._documents:
+            raise TrainingError("No document of the text source has 8 tokens or more: there is nothing to train on.")
+        self._sizes = [len(document) for document in self._documents]
+        self._loss = loss
+        self._max_supervised = max_supervised
+
+    def draw(self, rng: random.Random, draws: Draws) -> Sample:
+        """Draw a window of a document, longer documents more often."""
+        document = rng.choices(self._documents, self._sizes)[0]
+        local_length = 2 + draws.local_filler + rng.randint(8, 4 * self._max_supervised)
+        local_length = min(local_length, len(document) // 2)
+        memory_length = min(draws.memory_length, len(document) - local_length)
+        start = rng.randint(0, len(document) - memory_length - local_length)
+        memory = document[start : start + memory_length]
+        after = start + memory_length
+        if self._loss == "reconstruction" and memory_length > local_length:
+            after = start + rng.randint(0, memory_length - local_length)
+        local = document[after : after + local_length]
+        supervised = rng.randint(1, min(self._max_supervised, local_length - 1))
+        chunks = cut_into_chunks(memory, draws.chunk_length)
+        return Sample(chunks, [True] * len(chunks), local, local_length - 1 - supervised, [1.0] * local_length)
+
+
+class RecordSource:
+    """Draws samples from records: the prompt is the memory but for its end, the completion is supervised.
+
+    Args:
+        records: Token ids of prompt and completion.
+        max_supervised: Most tokens of a completion that are supervised at once; longer ones are entered later.
+    """
+
+    def __init__(self, records: Sequence[tuple[Sequence[int], Sequence[int]]], max_supervised: int = 16) -> None:
+        self._records = [record for record in records if len(record[0]) >= 4 and record[1]]
+        if not self._records:
+            raise TrainingError("No record has a prompt of 4 tokens or more and a completion.")
+        self._max_supervised = max_supervised
+
+    def draw(self, rng: random.Random, draws: Draws) -> Sample:
+        """Draw a record; the local context starts somewhere in the end of its prompt."""
+        prompt, completion = rng.choice(self._records)
+        tail = min(len(prompt) // 2, 16 + draws.local_filler + rng.randint(0, 32))
+        first = rng.randint(0, max(len(completion) - self._max_supervised, 0))
+        last = min(first + self._max_supervised, len(completion))
+        local = [*prompt[-tail:], *completion[:last]]
+        # Whole memories are kept: a record is never cut to fit the draw.
+        chunks = cut_into_chunks(prompt[:-tail], draws.chunk_length)
+        return Sample(chunks, [True] * len(chunks), local, tail + first - 1, [1.0] * len(local))
+
+
+def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
+    """Yield the texts of files, globs, JSONL files with ``text``, or of the Python installation.
+
+    Raises:
+        InputError: A pattern matches nothing, or a file is not text.
+    """
+    for pattern in patterns:
+        if pattern == INSTALLATION:
+            yield from installation_texts("train")
+            continue
+        for path in _matching(pattern, folder):
+            if path.suffix == ".jsonl":
+                yield from (str(record["text"]) for record in _records(path, ("text",)))
+            else:
+                yield _read_text(path)
+
+
+def read_records(patterns: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield prompt and completion of every record of JSONL files.
+
+    Raises:
+        InputError: A pattern matches nothing, a line is not JSON, or a record lacks one of the two.
+    """
+    for pattern in patterns:
+        for path in _matching(pattern, folder):
+            for record in _records(path, ("prompt", "completion")):
+                yield str(record["prompt"]), str(record["completion"])
+
+
+def _matching(pattern: str, folder: Path) -> list[Path]:
+    path = Path(pattern).expanduser()
+    root, relative = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.is_absolute() else (folder, pattern)
+    found = sorted(match for match in root.glob(relative) if match.is_file())
+    if not found:
+        raise InputError(f"No file matches {pattern!r} (looked in {root}). Check `files` of the data source.")
+    return found
+
+
+def _read_text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text ({error}). Convert it, or leave it out.") from error
+    if not text.strip():
+        raise InputError(f"{path} is empty: {_WHITE_SPACE_ONLY}. Leave it out.")
+    return text
+
+
+def _records(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, object]]:
+    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise InputError(f"{path}, line {number}, is not JSON: {error}.") from error
+        missing = [name for name in needed if not isinstance(record, dict) or not isinstance(record.get(name), str)]
+        if missing:
+            raise InputError(f"{path}, line {number}, has no text in {missing}; each record needs {list(needed)}.")
+        yield record

@@ -1,0 +1,118 @@
+"""The training loop: transformers' Trainer over packed batches."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import SequentialSampler
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from focusllm.condensing.adapter_files import load_adapter, save_adapter
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.config import FocusConfig
+from focusllm.training.objective import FocusObjective
+from focusllm.training.packing import PackedBatch
+
+LOG_NAME = "loss.jsonl"
+COMPLETE_NAME = "complete.json"
+
+
+class FocusTrainer(Trainer):
+    """Trains candidate projections; checkpoints hold the adapter and what resuming needs, never the base.
+
+    Args:
+        adapter: The projections under training.
+        config: The method's settings, saved with them.
+        **kwargs: As for ``transformers.Trainer``; ``model`` is a :class:`FocusObjective`.
+    """
+
+    def __init__(self, *, adapter: CandidateAdapter, config: FocusConfig, **kwargs: Any) -> None:
+        super().__init__(data_collator=lambda batches: {"batch": batches[0]}, **kwargs)
+        self._adapter = adapter
+        self._focus_config = config
+        self._since_log: list[tuple[float, float, int, int]] = []
+        self._log_time = time.perf_counter()
+        self.add_callback(_CompleteMarker())
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
+        # Every batch is drawn from a seed of its own; their order is part of the run.
+        return SequentialSampler(self.train_dataset)  # type: ignore[arg-type]
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        return {"batch": inputs["batch"].to(self.args.device)}
+
+    def compute_loss(
+        self, model: nn.Module, inputs: dict[str, PackedBatch], return_outputs: bool = False, **_: Any
+    ) -> Any:
+        """Run the packed pass; what it says is gathered for the log."""
+        batch = inputs["batch"]
+        result = model(batch)
+        right, supervised = int(result.is_right.sum()), result.is_right.numel()
+        self._since_log.append((float(result.loss.detach()), right, supervised, batch.num_tokens))
+        return (result.loss, result) if return_outputs else result.loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add what was gathered to the Trainer's own figures, and append all of them to the loss log."""
+        if self._since_log and "loss" in logs:
+            _, right, supervised, tokens = (sum(values) for values in zip(*self._since_log, strict=True))
+            seconds = time.perf_counter() - self._log_time
+            logs = {
+                **logs,
+                "accuracy": round(right / supervised, 4),
+                "supervised_tokens_per_second": round(supervised / seconds, 1),
+                "tokens_per_second": round(tokens / seconds, 1),
+            }
+            self._since_log, self._log_time = [], time.perf_counter()
+        if self.is_world_process_zero():
+            path = Path(self.args.output_dir) / LOG_NAME  # type: ignore[arg-type]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": self.state.global_step, "time": time.time(), **logs}) + "\n")
+        super().log(logs, start_time)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        objective: FocusObjective = self.accelerator.unwrap_model(self.model)
+        save_adapter(output_dir or str(self.args.output_dir), self._adapter, self._focus_config, objective.base)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        objective: FocusObjective = self.accelerator.unwrap_model(self.model)
+        load_adapter(resume_from_checkpoint, self._adapter, objective.base)
+
+
+class _CompleteMarker(TrainerCallback):
+    """Marks a checkpoint as complete once all its files are written."""
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"  # type: ignore[arg-type]
+        if folder.is_dir():
+            sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
+            (folder / COMPLETE_NAME).write_text(json.dumps(sizes), encoding="utf-8")
+
+
+def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
+    """Return the newest checkpoint whose files are all there in full, or ``None``.
+
+    A run that was cut while it wrote a checkpoint leaves one without its marker, or with files that are
+    shorter than the marker says; such a one is passed over for the one before.
+    """
+    folders = [path for path in Path(output_dir).glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
+    for folder in sorted(folders, key=lambda path: int(path.name.split("-")[1]), reverse=True):
+        if _is_complete(folder):
+            return folder
+    return None
+
+
+def _is_complete(folder: Path) -> bool:
+    try:
+        sizes: dict[str, int] = json.loads((folder / COMPLETE_NAME).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError):
+        return False
+    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+
+
+def seed_everything(seed: int) -> None:
+    """Seed PyTorch, so that new low-rank parameters are the same in every run."""
+    torch.manual_seed(seed)

@@ -1,0 +1,90 @@
+"""Tiny random base models of every family, built from configurations in code."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from focusllm import FocusConfig, FocusModel
+from focusllm.reference import FocusReference
+
+VOCAB = 97
+BOS = 1
+_SHARED = {
+    "vocab_size": VOCAB,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+    "bos_token_id": BOS,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+    "tie_word_embeddings": False,
+}
+# What makes each family itself: wide heads, norms on queries and keys, biases, partial rotary positions.
+_OWN: dict[str, dict[str, Any]] = {
+    "llama": {"num_key_value_heads": 4},
+    "mistral": {"sliding_window": None},
+    "qwen2": {},
+    "qwen3": {"head_dim": 16},
+    "gemma": {"head_dim": 16, "num_key_value_heads": 1, "tie_word_embeddings": True},
+    "phi": {"num_key_value_heads": 4, "resid_pdrop": 0.1},
+}
+FAMILY_NAMES = tuple(_OWN)
+SMALL = FocusConfig(chunk_length=12, local_length=10, dynamic_prompt_length=6)
+
+
+def tiny_base(family: str = "llama", dtype: torch.dtype = torch.float64, **changes: Any) -> nn.Module:
+    """Build a random base; weights are wide enough for attention to matter."""
+    torch.manual_seed(7)
+    config = CONFIG_MAPPING[family](**{**_SHARED, **_OWN[family], **changes})
+    base = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    with torch.no_grad():
+        for parameter in base.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+            else:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    return base
+
+
+def tiny_model(
+    family: str = "llama", config: FocusConfig = SMALL, dtype: torch.dtype = torch.float64, **changes: Any
+) -> FocusModel:
+    """Wrap a random base and move its candidate projections away from where they start."""
+    model = FocusModel(tiny_base(family, dtype, **changes), config).eval()
+    disturb(model)
+    return model
+
+
+def disturb(model: FocusModel, scale: float = 0.1) -> None:
+    """Add noise to every candidate projection."""
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for parameter in model.adapter.parameters().values():
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(noise.to(parameter.dtype) * scale)
+
+
+def random_ids(length: int, seed: int = 0) -> list[int]:
+    """Draw token ids without special tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randint(3, VOCAB, (length,), generator=generator).tolist()
+
+
+def reference_of(model: FocusModel, bos: int | None = BOS) -> FocusReference:
+    """Build the reference with the model's weights; the model's base is detached for good."""
+    weights: dict[tuple[int, str], tuple[Tensor, Tensor | None]] = {}
+    for name, projection in model.adapter.projections.items():
+        _, layer, role = name.split(".")
+        if projection.rank is None:
+            weight, bias = projection.candidate_weight, projection.candidate_bias
+        else:
+            weight = projection.base_layer.weight + projection.candidate_up @ projection.candidate_down
+            bias = projection.base_layer.bias
+        weights[int(layer), role] = (weight.detach(), bias)
+    return FocusReference(model.detach(), weights, model.config, bos)
