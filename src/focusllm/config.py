@@ -72,16 +72,15 @@ class FocusConfig:
             )
 
     def _check_projections(self) -> None:
-        # JSON and YAML give lists; order and repeats carry no meaning.
-        given = tuple(self.candidate_projections)
+        given = self.candidate_projections
         unknown = [role for role in given if role not in PROJECTION_ROLES]
         if unknown or not given:
             raise ConfigurationError(
                 f"`candidate_projections` must name one or more of {PROJECTION_ROLES}; got {given!r}."
             )
+        # Order and repeats carry no meaning.
         ordered = tuple(role for role in PROJECTION_ROLES if role in given)
         object.__setattr__(self, "candidate_projections", ordered)
-        object.__setattr__(self, "answer_stops", tuple(self.answer_stops))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON."""
@@ -98,7 +97,8 @@ class FocusConfig:
         unknown = sorted(set(values) - set(known))
         if unknown:
             raise ConfigurationError(f"Unknown settings {unknown}. Accepted are {known}.")
-        return cls(**values)
+        # JSON and YAML have lists where the settings are tuples.
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
 
 def _require_positive(name: str, value: object) -> None:

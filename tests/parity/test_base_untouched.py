@@ -10,7 +10,7 @@ from focusllm.condensing.condense import Condenser
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_sequences_within_the_window_are_the_base_s_own_business(family: str, dtype: torch.dtype) -> None:
     ids = torch.tensor([random_ids(50)])
     with torch.no_grad():

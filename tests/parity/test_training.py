@@ -99,7 +99,7 @@ def test_gradient_checkpointing_changes_nothing(family: str) -> None:
         model = tiny_model(family, CONFIG)
         objective = FocusObjective(model.base, model.adapter).train()
         if uses_checkpoints:
-            objective.gradient_checkpointing_enable()
+            objective.activation_checkpointing_enable()
         objective(packed(EXAMPLES)).loss.backward()
         assert model.base.config._attn_implementation == tiny_base(family).config._attn_implementation
         assert model.adapter.gate.index is None

@@ -102,7 +102,6 @@ class DrawSettings:
     supervision: Supervision = "all"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "chunk_lengths", tuple(self.chunk_lengths))
         if self.supervision not in ("all", "last"):
             raise ConfigurationError(f"`supervision` must be 'all' or 'last'; got {self.supervision!r}.")
         if not self.chunk_lengths or min(self.chunk_lengths) < 1:

@@ -42,13 +42,16 @@ class FocusObjective(nn.Module):
     Args:
         base: The base model the adapter is attached to.
         adapter: The candidate projections to be trained.
+        row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients; ``None`` is the
+            base's own.
     """
 
-    def __init__(self, base: nn.Module, adapter: CandidateAdapter) -> None:
+    def __init__(self, base: nn.Module, adapter: CandidateAdapter, row_dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.base = base
         self._adapter = adapter
         self._condenser = Condenser(base, adapter)
+        self._row_dtype = row_dtype
 
     def forward(self, batch: PackedBatch) -> Objective:
         """Compute the loss of a packed batch."""
@@ -71,7 +74,12 @@ class FocusObjective(nn.Module):
     @torch.no_grad()
     def _encode_rows(self, batch: PackedBatch) -> list[tuple[Tensor, Tensor]]:
         chunks = ChunkBatch([], batch.row_ids[:, -1])
-        self._condenser.extend(chunks, batch.row_ids)
+        # A layer that checkpoints its activations drops the cache it is given; there is nothing to checkpoint here.
+        was_training = self.training
+        self.eval()
+        with torch.autocast(batch.row_ids.device.type, self._row_dtype or torch.bfloat16, bool(self._row_dtype)):
+            self._condenser.extend(chunks, batch.row_ids)
+        self.train(was_training)
         return cache_tensors(chunks.cache)
 
     @contextmanager
@@ -94,11 +102,19 @@ class FocusObjective(nn.Module):
                 module.eval()
         return self
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Trade time for memory; layers that run again in the backward pass find their candidates where they were."""
-        self.base.gradient_checkpointing_enable(  # type: ignore[operator]
-            {"use_reentrant": False, "context_fn": self._checkpoint_contexts}
-        )
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Trade time for memory, as for a transformers model.
+
+        Layers that run again in the backward pass find their candidates where they were in the forward pass.
+        """
+        # The name transformers had for it before.
+        enable = getattr(self.base, "activation_checkpointing_enable", self.base.gradient_checkpointing_enable)
+        given = activation_checkpointing_kwargs or {}
+        enable({**given, "use_reentrant": False, "context_fn": self._checkpoint_contexts}, **options)
+
+    gradient_checkpointing_enable = activation_checkpointing_enable
 
     def _checkpoint_contexts(self) -> tuple[Any, Any]:
         return nullcontext(), self._packed(self._adapter.gate.index)
@@ -107,6 +123,7 @@ class FocusObjective(nn.Module):
 def _objective(
     logits: Float[Tensor, "supervised vocab"], targets: Tensor, weights: Float[Tensor, " supervised"]
 ) -> Objective:
-    token_losses = nn.functional.cross_entropy(logits.float(), targets, reduction="none")
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    token_losses = nn.functional.cross_entropy(precise, targets, reduction="none")
     loss = (token_losses * weights).sum() / weights.sum()
     return Objective(loss, token_losses.detach(), logits.argmax(-1) == targets)

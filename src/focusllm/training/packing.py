@@ -136,6 +136,6 @@ def _weights(example: TrainingExample, lead: int) -> list[float]:
     return [0.0] * lead + predicting
 
 
-def _padded(values: Sequence[Sequence[float]], fill: float) -> Tensor:
+def _padded(values: Sequence[Sequence[int | float]], fill: int | float) -> Tensor:
     length = max(map(len, values))
     return torch.tensor([[*row, *[fill] * (length - len(row))] for row in values])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from transformers import PreTrainedTokenizerBase
@@ -34,8 +34,6 @@ class DataSettings:
     max_supervised: int = 16
 
     def __post_init__(self) -> None:
-        files = (self.files,) if isinstance(self.files, str) else tuple(self.files)
-        object.__setattr__(self, "files", files)
         if self.kind not in DATA_KINDS:
             raise ConfigurationError(f"`kind` of a data source must be one of {DATA_KINDS}; got {self.kind!r}.")
         if self.share <= 0:
@@ -52,6 +50,7 @@ class Recipe:
         steps: Optimizer steps.
         folder: Where relative files are looked for.
         seed: Seed of the draws and of new parameters.
+        row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
         adapter: Adapter to start from, or ``None`` for fresh projections.
         focus: The method's settings.
         draws: From what examples are drawn.
@@ -64,6 +63,7 @@ class Recipe:
     steps: int
     folder: Path
     seed: int = 0
+    row_dtype: Literal["bfloat16", "float16"] | None = None
     adapter: str | None = None
     focus: FocusConfig = field(default_factory=FocusConfig)
     draws: DrawSettings = field(default_factory=DrawSettings)
@@ -114,7 +114,7 @@ def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
     if "draws" in values:
         values["draws"] = _build(DrawSettings, values["draws"], "draws")
     if "data" in values:
-        values["data"] = tuple(_build(DataSettings, entry, "data") for entry in values["data"])
+        values["data"] = [_build(DataSettings, entry, "data") for entry in values["data"]]
     return _build(Recipe, {**values, "folder": folder}, "the recipe")
 
 
@@ -126,7 +126,7 @@ def _build(kind: Any, values: Any, place: str) -> Any:
     if unknown:
         raise ConfigurationError(f"Unknown settings {unknown} in {place}. Accepted are {known}.")
     try:
-        return kind(**values)
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
     except TypeError as error:
         raise ConfigurationError(f"Settings in {place} are incomplete or of the wrong type: {error}.") from error
 

@@ -44,8 +44,9 @@ def train(recipe: Recipe) -> Path:
         num_batches=recipe.steps * arguments.gradient_accumulation_steps,
         seed=recipe.seed,
     )
+    objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
-        adapter=adapter, config=recipe.focus, model=FocusObjective(base, adapter), args=arguments, train_dataset=batches
+        adapter=adapter, config=recipe.focus, model=objective, args=arguments, train_dataset=batches
     )
     checkpoint = newest_complete_checkpoint(recipe.output)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
