@@ -120,7 +120,10 @@ class BaseBatches(Dataset):
 class BaseTrainer(Trainer):
     """A Trainer whose loss weighs answers above other tokens; it also logs how many answer tokens are right."""
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):  # noqa: ANN001, ANN201
+    def compute_loss(
+        self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: object
+    ) -> torch.Tensor:
+        """Weigh each token's cross-entropy."""
         logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1].flatten(0, 1).float()
         targets, weights = inputs["input_ids"][:, 1:].flatten(), inputs["weights"][:, 1:].flatten()
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")

@@ -61,9 +61,7 @@ class FocusConfig:
                 f"got {self.candidate_refresh!r}."
             )
         if self.local_refresh not in ("recompute", "cached"):
-            raise ConfigurationError(
-                f"`local_refresh` must be 'recompute' or 'cached'; got {self.local_refresh!r}."
-            )
+            raise ConfigurationError(f"`local_refresh` must be 'recompute' or 'cached'; got {self.local_refresh!r}.")
         self._check_projections()
         if "{question}" not in self.question_template:
             raise ConfigurationError(
@@ -98,7 +96,10 @@ class FocusConfig:
         if unknown:
             raise ConfigurationError(f"Unknown settings {unknown}. Accepted are {known}.")
         # JSON and YAML have lists where the settings are tuples.
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        settings: dict[str, Any] = {}
+        for name, value in values.items():
+            settings[name] = tuple(value) if isinstance(value, list) else value
+        return cls(**settings)
 
 
 def _require_positive(name: str, value: object) -> None:

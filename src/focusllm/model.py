@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
 from focusllm.chunking import SplitSequence, block, split_documents, split_sequence
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
-from focusllm.condensing.families import check_supported
+from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import GenerationSettings, Streamer, generate
 from focusllm.decoding.state import FocusState
+from focusllm.documents import text_of
 from focusllm.errors import ConfigurationError, InputError
 
 
@@ -62,7 +63,7 @@ class FocusModel(nn.Module):
 
     def __init__(
         self,
-        base: nn.Module,
+        base: PreTrainedModel,
         config: FocusConfig | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         max_parallel_chunks: int | None = None,
@@ -74,7 +75,7 @@ class FocusModel(nn.Module):
         self.tokenizer = tokenizer
         self.adapter = CandidateAdapter(base, config or FocusConfig())
         self._engine = FocusEngine(
-            base, self.adapter, config or FocusConfig(), _bos_token_id(base, tokenizer), max_parallel_chunks
+            base, self.adapter, config or FocusConfig(), bos_token_id_of(base, tokenizer), max_parallel_chunks
         )
 
     @classmethod
@@ -107,9 +108,10 @@ class FocusModel(nn.Module):
             base, adapter = BASE_PATH, adapter or ADAPTER_PATH
         record = None if adapter is None else read_adapter_record(adapter)
         settings = _settings(None if record is None else record.config, config)
-        loaded, tokenizer = _load_base(str(base), dtype)
+        loaded, tokenizer = load_base(str(base), dtype)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        model = cls(loaded.to(device), settings, tokenizer, max_parallel_chunks)
+        nn.Module.to(loaded, device)
+        model = cls(loaded, settings, tokenizer, max_parallel_chunks)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)
         return model.eval()
@@ -170,6 +172,7 @@ class FocusModel(nn.Module):
         *,
         max_new_tokens: int = 64,
         streamer: Streamer | None = None,
+        progress: Progress | None = None,
         **settings: Any,
     ) -> Int[Tensor, "batch longer"]:
         """Decode new tokens behind every sequence.
@@ -179,6 +182,7 @@ class FocusModel(nn.Module):
             attention_mask: Zeros mark padding, on either side.
             max_new_tokens: Most tokens decoded.
             streamer: As for transformers; it is handed each token as it comes.
+            progress: Called with the chunk tokens read so far and those to be read in all.
             **settings: Fields of :class:`~focusllm.decoding.generate.GenerationSettings`.
 
         Returns:
@@ -188,9 +192,9 @@ class FocusModel(nn.Module):
         sequences = self._split(input_ids, attention_mask, max_new_tokens)
         if streamer is not None:
             streamer.put(input_ids.cpu())
-        new = generate(self._engine, sequences, chosen, self.tokenizer, streamer)
+        new = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
         longest = max(map(len, new))
-        padding = _pad_token_id(self.base, self.tokenizer)
+        padding = pad_token_id_of(self.base, self.tokenizer)
         padded = [[*row, *[padding] * (longest - len(row))] for row in new]
         return torch.cat((input_ids, torch.tensor(padded, device=input_ids.device, dtype=input_ids.dtype)), dim=1)
 
@@ -210,7 +214,7 @@ class FocusModel(nn.Module):
             document: Text, a path to a text file, or several of them; a chunk never spans two documents.
             question: The question, worded as the adapter's ``question_template`` says, or several.
             max_new_tokens: Most tokens of an answer.
-            progress: Called with the number of chunk tokens read since the last call.
+            progress: Called with the chunk tokens read so far and those to be read in all.
             streamer: Handed each token of the answer as it comes.
             **settings: Fields of :class:`~focusllm.decoding.generate.GenerationSettings`.
 
@@ -259,12 +263,12 @@ class FocusModel(nn.Module):
         read_published(state_dict, self.adapter, self.config)
 
     @contextmanager
-    def disabled(self) -> Iterator[nn.Module]:
+    def disabled(self) -> Iterator[PreTrainedModel]:
         """Give the untouched base for the ``with`` block."""
         with self.adapter.detached():
             yield self.base
 
-    def detach(self) -> nn.Module:
+    def detach(self) -> PreTrainedModel:
         """Take the candidate projections out and return the base as it was."""
         self.adapter.detach()
         return self.base
@@ -288,7 +292,7 @@ class FocusModel(nn.Module):
         self, document: str | Path | Sequence[str | Path], questions: Sequence[str], new_tokens: int
     ) -> list[SplitSequence]:
         documents = [document] if isinstance(document, str | Path) else list(document)
-        encoded = [self.encode(_text_of(one)) for one in documents]
+        encoded = [self.encode(text_of(one)) for one in documents]
         sequences = []
         for question in questions:
             if not question.strip():
@@ -302,7 +306,7 @@ class FocusModel(nn.Module):
 
     def _answer_text(self, token_ids: Sequence[int]) -> str:
         assert self.tokenizer is not None  # encode() has refused before
-        text = str(self.tokenizer.decode(token_ids, skip_special_tokens=True))
+        text = str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
         for stop in self.config.answer_stops:
             text = text.removesuffix(stop)
         return text.strip()
@@ -315,29 +319,6 @@ def _settings(own: FocusConfig | None, given: FocusConfig | Mapping[str, Any] | 
     return FocusConfig.from_dict({**base.to_dict(), **given}) if given else base
 
 
-def _load_base(name: str, dtype: torch.dtype | str) -> tuple[nn.Module, PreTrainedTokenizerBase | None]:
-    try:
-        check_supported(AutoConfig.from_pretrained(name))
-        base = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
-    except (OSError, ValueError) as error:
-        raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError):
-        tokenizer = None
-    return base, tokenizer
-
-
-def _bos_token_id(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
-    """Return the tokenizer's BOS; without a tokenizer, the one the base's configuration names."""
-    return base.config.bos_token_id if tokenizer is None else tokenizer.bos_token_id
-
-
-def _pad_token_id(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int:
-    candidates = [None if tokenizer is None else tokenizer.pad_token_id, base.config.pad_token_id]
-    return next((token for token in candidates if token is not None), 0)
-
-
 def _generation_settings(base: Any, max_new_tokens: int, given: Mapping[str, Any]) -> GenerationSettings:
     eos = getattr(base.generation_config, "eos_token_id", None)
     eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
@@ -347,23 +328,3 @@ def _generation_settings(base: Any, max_new_tokens: int, given: Mapping[str, Any
     except TypeError as error:
         accepted = ", ".join(GenerationSettings.__dataclass_fields__)
         raise ConfigurationError(f"{error}. Accepted are {accepted}.") from error
-
-
-def _text_of(document: str | Path) -> str:
-    if isinstance(document, str):
-        text, name = document, "The document"
-    else:
-        name = str(document)
-        try:
-            text = document.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise InputError(f"There is no file {name!r}.") from error
-        except IsADirectoryError as error:
-            raise InputError(f"{name!r} is a folder; give the files to be read.") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name!r} is not UTF-8 text ({error.reason}); FocusLLM reads text files.") from error
-    if "\0" in text:
-        raise InputError(f"{name!r} holds zero bytes, so it is not text; FocusLLM reads text files.")
-    if not text.strip():
-        raise InputError(f"{name} is empty: there is nothing to ask about.")
-    return text

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tiny import BOS, FAMILY_NAMES, SMALL, disturb, random_ids, tiny_base, tiny_model
 
 from focusllm import FocusModel
 from focusllm.cache.chunks import ChunkBatch
 from focusllm.condensing.condense import Condenser
+from tiny import BOS, FAMILY_NAMES, SMALL, disturb, random_ids, tiny_base, tiny_model
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tiny import SMALL, random_ids, tiny_base, tiny_model
 
 from focusllm import FocusModel
+from tiny import SMALL, random_ids, tiny_base, tiny_model
 
 LENGTHS = (75, 30, 101, 60, 65, 88)
 

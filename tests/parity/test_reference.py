@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import BOS, FAMILY_NAMES, SMALL, random_ids, reference_of, tiny_model
 
 from focusllm import FocusConfig, FocusModel
+from tiny import BOS, FAMILY_NAMES, SMALL, random_ids, reference_of, tiny_model
 
 # Rotary angles are computed in single precision by transformers, whatever the model's own.
 EXACT = 1e-6

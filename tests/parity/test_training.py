@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tiny import BOS, FAMILY_NAMES, SMALL, random_ids, tiny_base, tiny_model
 
 from focusllm import FocusModel
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine
 from focusllm.training.objective import FocusObjective
 from focusllm.training.packing import PackedBatch, TrainingExample, pack
+from tiny import BOS, FAMILY_NAMES, SMALL, random_ids, tiny_base, tiny_model
 
 CONFIG = replace(SMALL, local_refresh="cached", local_length=14, dynamic_prompt_length=8)
 

@@ -18,7 +18,9 @@ class GrowingLayer(DynamicLayer):
         super().__init__()
         self._stores: list[Tensor] = []
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object) -> tuple[Tensor, Tensor]:
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
         """Append keys and values and return views of all of them."""
         if not self.is_initialized:
             self.lazy_initialization(key_states, value_states)
@@ -35,7 +37,7 @@ class GrowingLayer(DynamicLayer):
         stores = []
         for states, old in ((key_states, self.keys), (value_states, self.values)):
             store = states.new_empty(*states.shape[:-2], needed + _SLACK, states.shape[-1])
-            if held:
+            if old is not None and held:
                 store[..., :held, :] = old
             stores.append(store)
         self._stores = stores

@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
@@ -43,7 +44,7 @@ class AdapterRecord:
     weights_digest: str
 
 
-def fingerprint_of(base: nn.Module) -> str:
+def fingerprint_of(base: PreTrainedModel) -> str:
     """Identify a base by its attention weights, the same whether it was loaded in 16 or in 32 bits."""
     family = family_of(base)
     digest = hashlib.blake2b(digest_size=16)
@@ -56,7 +57,7 @@ def fingerprint_of(base: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusConfig, base: nn.Module) -> None:
+def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusConfig, base: PreTrainedModel) -> None:
     """Write an adapter folder; each file appears whole or not at all, the configuration last."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +102,7 @@ def read_adapter_record(folder: str | Path) -> AdapterRecord:
         raise AdapterError(f"{path} is damaged or incomplete ({error}). Fetch or train the adapter again.") from error
 
 
-def load_adapter(folder: str | Path, adapter: CandidateAdapter, base: nn.Module) -> None:
+def load_adapter(folder: str | Path, adapter: CandidateAdapter, base: PreTrainedModel) -> None:
     """Fill an attached adapter's parameters from a folder.
 
     Raises:
@@ -175,7 +176,8 @@ def _model_card(base_name: str, config: FocusConfig, tensors: Mapping[str, Tenso
     lead = f"base_model: {base_name}\n" if base_name else ""
     return (
         f"---\nlibrary_name: focusllm\n{lead}tags: [focusllm, long-context]\n---\n\n"
-        f"# FocusLLM adapter\n\nCandidate projections ({kind}, {count:,} parameters) for `{base_name or 'unnamed'}`.\n\n"
+        f"# FocusLLM adapter\n\n"
+        f"Candidate projections ({kind}, {count:,} parameters) for `{base_name or 'unnamed'}`.\n\n"
         f"```python\nfrom focusllm import FocusModel\n\n"
         f'model = FocusModel.from_pretrained("{base_name}", adapter="PATH")\n```\n'
     )

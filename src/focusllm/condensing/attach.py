@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from focusllm.condensing.families import AttentionFamily, attention_modules, family_of
 from focusllm.condensing.projections import CandidateGate, CandidateProjection
@@ -25,7 +26,7 @@ class CandidateAdapter:
         UnsupportedModelError: The family is not supported, or a projection is not a linear layer.
     """
 
-    def __init__(self, base: nn.Module, config: FocusConfig) -> None:
+    def __init__(self, base: PreTrainedModel, config: FocusConfig) -> None:
         self.gate = CandidateGate()
         self.family: AttentionFamily = family_of(base)
         self._base = base

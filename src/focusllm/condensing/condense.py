@@ -2,7 +2,8 @@
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch
@@ -20,7 +21,7 @@ class Condenser:
         adapter: Its candidate projections.
     """
 
-    def __init__(self, base: nn.Module, adapter: CandidateAdapter) -> None:
+    def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter) -> None:
         self._backbone = backbone_of(base)
         self._gate = adapter.gate
         self.mover = KeyMover(getattr(self._backbone, adapter.family.rotary))
@@ -53,6 +54,4 @@ class Condenser:
         """Run new tokens through the base behind what the chunks hold already, and keep their keys and values."""
         held = batch.cache.get_seq_length()
         positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
-        self._backbone(
-            input_ids=token_ids, position_ids=positions, past_key_values=batch.cache, use_cache=True
-        )
+        self._backbone(input_ids=token_ids, position_ids=positions, past_key_values=batch.cache, use_cache=True)

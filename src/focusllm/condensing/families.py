@@ -6,6 +6,7 @@ from types import MappingProxyType
 from typing import Any
 
 from torch import nn
+from transformers import PreTrainedModel
 
 from focusllm.errors import UnsupportedModelError
 
@@ -76,22 +77,22 @@ def check_supported(config: Any) -> AttentionFamily:
     return FAMILIES[model_type]
 
 
-def family_of(base: nn.Module) -> AttentionFamily:
+def family_of(base: PreTrainedModel) -> AttentionFamily:
     """Return the row of a loaded base's architecture; see :func:`check_supported`."""
     return check_supported(base.config)
 
 
-def backbone_of(base: nn.Module) -> nn.Module:
+def backbone_of(base: PreTrainedModel) -> nn.Module:
     """Return the base without its language-model head."""
     return base.base_model  # type: ignore[return-value]
 
 
-def attention_modules(base: nn.Module, family: AttentionFamily) -> list[nn.Module]:
+def attention_modules(base: PreTrainedModel, family: AttentionFamily) -> list[nn.Module]:
     """Return the attention module of every layer, in order."""
     return [getattr(layer, family.attention) for layer in getattr(backbone_of(base), family.layers)]
 
 
-def window_of(base: nn.Module) -> int:
+def window_of(base: PreTrainedModel) -> int:
     """Return how many tokens the base can attend to at once.
 
     Where layers use a sliding window, that is the limit: a candidate farther away would be hidden.

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -80,6 +81,7 @@ class CandidateProjection(nn.Module):
     ) -> Float[Tensor, "candidates out_features"]:
         if self.rank is None:
             own_states = states.to(self.candidate_weight.dtype)
-            return nn.functional.linear(own_states, self.candidate_weight, self.candidate_bias)
+            bias: Any = self.candidate_bias
+            return nn.functional.linear(own_states, self.candidate_weight, bias)
         down = nn.functional.linear(states.to(self.candidate_down.dtype), self.candidate_down)
         return base_result + nn.functional.linear(down, self.candidate_up)

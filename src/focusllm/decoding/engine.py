@@ -5,7 +5,8 @@ from itertools import groupby
 
 import torch
 from jaxtyping import Int
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV, join_candidates, stack_rows
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
@@ -19,7 +20,8 @@ from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
 from focusllm.decoding.state import FocusState, LocalBatch
 
-Progress = Callable[[int], None]
+# Called with the chunk tokens read so far, and those to be read in all.
+Progress = Callable[[int, int], None]
 # Tokens that go through the base at once, when the user does not say: enough to keep the device busy.
 _TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536}
 
@@ -39,7 +41,7 @@ class FocusEngine:
 
     def __init__(
         self,
-        base: nn.Module,
+        base: PreTrainedModel,
         adapter: CandidateAdapter,
         config: FocusConfig,
         bos_token_id: int | None,
@@ -63,7 +65,7 @@ class FocusEngine:
 
         Args:
             sequences: The batch, divided.
-            progress: Called with the number of chunk tokens read since the last call.
+            progress: Called with the chunk tokens read so far and those to be read in all.
 
         Raises:
             WindowError: A chunk with its prompt, or the candidates with a local context, exceed the window.
@@ -72,11 +74,13 @@ class FocusEngine:
             check_room(sequence, self.config, self.window)
         chunks = ChunkCache(self._plan_chunks(sequences))
         candidates: CandidatesByPlace = {}
+        read, total = 0, sum(len(chunk) for sequence in sequences for chunk in sequence.chunks)
         for batch in chunks.batches:
             rows = torch.tensor(self._chunk_rows(sequences, batch), device=self.device)
             self._condense(batch, rows, candidates)
             if progress is not None:
-                progress(sum(len(sequences[sequence].chunks[chunk]) for sequence, chunk in batch.places))
+                read += sum(len(sequences[sequence].chunks[chunk]) for sequence, chunk in batch.places)
+                progress(read, total)
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences))
         self._run_locals(state, candidates, new_tokens=None)
         return state
@@ -98,7 +102,9 @@ class FocusEngine:
         candidates: CandidatesByPlace = {}
         if len(after.pending) == self.config.candidate_refresh:
             for batch in after.chunks.batches:
-                new = torch.stack([tokens[[sequence for sequence, _ in batch.places]] for tokens in after.pending], dim=1)
+                new = torch.stack(
+                    [tokens[[sequence for sequence, _ in batch.places]] for tokens in after.pending], dim=1
+                )
                 self._condense(batch, torch.cat((batch.candidate_ids.unsqueeze(1), new), dim=1), candidates)
             after.pending = []
         self._run_locals(after, candidates, new_tokens=token_ids)

@@ -1,12 +1,15 @@
-"""The focus forward: the frozen base over local tokens, with candidates in front. Source: paper, section 2.2, equation (5)."""
+"""The focus forward: the frozen base over local tokens, with candidates in front.
+
+Source: paper, section 2.2, equation (5).
+"""
 
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
-
 
 # Positions that get scores. One would do, but a product with a single row takes another kernel, whose rounding
 # differs from that of the base's own forward pass; with these many the scores are the same bit for bit.
@@ -14,7 +17,7 @@ _KEPT = 16
 
 
 def focus_forward(
-    base: nn.Module, token_ids: Int[Tensor, "rows new_tokens"], cache: Cache | None
+    base: PreTrainedModel, token_ids: Int[Tensor, "rows new_tokens"], cache: Cache | None
 ) -> Float[Tensor, "rows vocab"]:
     """Run local tokens behind whatever the cache holds and return the scores of the next token.
 
@@ -28,5 +31,9 @@ def focus_forward(
     positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
     call: Any = base
     return call(
-        input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=cache is not None, logits_to_keep=_KEPT
+        input_ids=token_ids,
+        position_ids=positions,
+        past_key_values=cache,
+        use_cache=cache is not None,
+        logits_to_keep=_KEPT,
     ).logits[:, -1]

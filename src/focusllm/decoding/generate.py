@@ -8,15 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
-from transformers.generation import (
+from transformers.generation.logits_process import (
     LogitsProcessorList,
     MinPLogitsWarper,
-    StoppingCriteriaList,
-    StopStringCriteria,
     TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
+from transformers.generation.stopping_criteria import StoppingCriteriaList, StopStringCriteria
 
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine, Progress
@@ -98,7 +97,8 @@ class _Stops:
 
     def __call__(self, new_ids: Int[Tensor, "batch new"], logits: Tensor) -> Tensor:
         ended = torch.isin(new_ids[:, -1], self._eos)
-        return ended | self._texts(new_ids, logits) if self._texts else ended
+        call: Any = self._texts
+        return ended | call(new_ids, logits) if self._texts else ended
 
 
 @torch.no_grad()
@@ -121,7 +121,8 @@ def generate(
     """
     for sequence in sequences:
         check_room(sequence, engine.config, engine.window, settings.max_new_tokens)
-    processors, stops = settings.processors(), _Stops(settings, tokenizer, engine.device)
+    processors: Any = settings.processors()
+    stops = _Stops(settings, tokenizer, engine.device)
     generator = None if settings.seed is None else torch.Generator(engine.device).manual_seed(settings.seed)
     state = engine.prefill(sequences, progress)
     new_ids = torch.empty(len(sequences), 0, dtype=torch.long, device=engine.device)

@@ -1,8 +1,11 @@
-"""Drawing training examples: chunk lengths, numbers of chunks, local lengths and cuts. Source: paper, appendix C; ours."""
+"""Drawing training examples: chunk lengths, numbers of chunks, local lengths and cuts.
+
+Source: paper, appendix C; virtual chunks and cuts inside the supervised part: ours.
+"""
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 

@@ -37,7 +37,9 @@ class FactSource:
         chunks = cut_into_chunks(memory, draws.chunk_length)
         protected = [any(holds_fact[i * draws.chunk_length : (i + 1) * draws.chunk_length]) for i in range(len(chunks))]
         question = document.questions[0]
-        lead = self._encode(self._lead_text(rng, draws.local_filler))[-draws.local_filler :] if draws.local_filler else []
+        lead = (
+            self._encode(self._lead_text(rng, draws.local_filler))[-draws.local_filler :] if draws.local_filler else []
+        )
         asked, answer = lead + self._encode(question.text), self._encode(question.answer)
         cut = len(asked) - 1 + draws.cut_offset(rng, len(asked), len(answer))
         weights = [self._question_weight] * len(asked) + [1.0] * len(answer)

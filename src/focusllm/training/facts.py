@@ -33,11 +33,76 @@ NATURAL_KEYS = tuple(
     tree, trophy, unit, value, vehicle, version, village, voltage, wage, weapon, weather, weight, winner,
     witness, word, worker, writer, year, zone""".replace("\n", " ").split(",")
 )
-_PLACE_NOUNS = """office team project house club school station branch group factory family village museum server
-ship bridge library garden farm hospital tower market company agency island valley mission camp hotel lab""".split()
-_CONSONANTS = "b c d f g h j k l m n p r s t v w z br ch cl cr dr fl gr kl pl pr sh sk st th tr".split()
-_VOWELS = "a e i o u a e i o ai ea ee io ou".split()
+_PLACE_NOUNS = [
+    "office",
+    "team",
+    "project",
+    "house",
+    "club",
+    "school",
+    "station",
+    "branch",
+    "group",
+    "factory",
+    "family",
+    "village",
+    "museum",
+    "server",
+    "ship",
+    "bridge",
+    "library",
+    "garden",
+    "farm",
+    "hospital",
+    "tower",
+    "market",
+    "company",
+    "agency",
+    "island",
+    "valley",
+    "mission",
+    "camp",
+    "hotel",
+    "lab",
+]
+_CONSONANTS = [
+    "b",
+    "c",
+    "d",
+    "f",
+    "g",
+    "h",
+    "j",
+    "k",
+    "l",
+    "m",
+    "n",
+    "p",
+    "r",
+    "s",
+    "t",
+    "v",
+    "w",
+    "z",
+    "br",
+    "ch",
+    "cl",
+    "cr",
+    "dr",
+    "fl",
+    "gr",
+    "kl",
+    "pl",
+    "pr",
+    "sh",
+    "sk",
+    "st",
+    "th",
+    "tr",
+]
+_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ee", "io", "ou"]
 _ENDINGS = ["", "", "n", "r", "s", "l", "m", "nd", "rk", "ll", "x", "ston", "ville", "son", "man", "ton"]
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -146,7 +211,7 @@ def state(rng: random.Random, fact: Fact) -> str:
     end = "." if follow_up or rng.random() < 0.85 else rng.choice(("", "!", ";", ","))
     filled = core.format(k=fact.key, e=fact.entity or "", v=fact.value)
     sentence = f"{opener}{filled}{closer}{end}{follow_up}"
-    # A value must be read as it stands, so a letter that opens the statement is raised only where it is not the value's.
+    # A value must be read as it stands: a letter that opens the statement is raised only where it is not the value's.
     is_raised = not sentence.startswith(fact.value) and rng.random() < 0.85
     return sentence[0].upper() + sentence[1:] if is_raised else sentence
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from focusllm.cache.chunks import ChunkBatch
 from focusllm.cache.layers import cache_tensors
@@ -46,7 +47,7 @@ class FocusObjective(nn.Module):
             base's own.
     """
 
-    def __init__(self, base: nn.Module, adapter: CandidateAdapter, row_dtype: torch.dtype | None = None) -> None:
+    def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter, row_dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.base = base
         self._adapter = adapter

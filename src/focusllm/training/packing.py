@@ -80,7 +80,9 @@ class _Row:
     first_candidate: int
 
 
-def pack(examples: Sequence[TrainingExample], config: FocusConfig, bos_token_id: int | None, pad_id: int) -> PackedBatch:
+def pack(
+    examples: Sequence[TrainingExample], config: FocusConfig, bos_token_id: int | None, pad_id: int
+) -> PackedBatch:
     """Put examples into one packed batch; rows and local blocks are padded on the right."""
     rows: list[_Row] = []
     slot_rows: list[list[int]] = []
@@ -99,11 +101,17 @@ def pack(examples: Sequence[TrainingExample], config: FocusConfig, bos_token_id:
         slot_bias=_padded([list(example.copies) for example in examples], 1.0).log(),
         local_ids=_padded([block(example.local, local_bos) for example in examples], pad_id),
         local_positions=_padded(
-            [list(range(e.num_slots, e.num_slots + len(e.local) + lead)) for e, lead in zip(examples, leads, strict=True)],
+            [
+                list(range(e.num_slots, e.num_slots + len(e.local) + lead))
+                for e, lead in zip(examples, leads, strict=True)
+            ],
             0,
         ),
         local_sets=_padded(
-            [[max(j - lead - e.cut, 0) for j in range(len(e.local) + lead)] for e, lead in zip(examples, leads, strict=True)],
+            [
+                [max(j - lead - e.cut, 0) for j in range(len(e.local) + lead)]
+                for e, lead in zip(examples, leads, strict=True)
+            ],
             0,
         ).clamp(max=num_sets - 1),
         labels=_padded([_labels(e, lead) for e, lead in zip(examples, leads, strict=True)], IGNORED),

@@ -45,9 +45,7 @@ def train(recipe: Recipe) -> Path:
         seed=recipe.seed,
     )
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
-    trainer = FocusTrainer(
-        adapter=adapter, config=recipe.focus, model=objective, args=arguments, train_dataset=batches
-    )
+    trainer = FocusTrainer(adapter=adapter, config=recipe.focus, model=objective, args=arguments, train_dataset=batches)
     checkpoint = newest_complete_checkpoint(recipe.output)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     save_adapter(recipe.output, adapter, recipe.focus, base)
@@ -66,4 +64,6 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
             use_cpu=not torch.cuda.is_available(), **_FIXED, **given,
         )  # fmt: skip
     except TypeError as error:
-        raise ConfigurationError(f"`arguments` holds what transformers.TrainingArguments does not take: {error}.") from error
+        raise ConfigurationError(
+            f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
+        ) from error

@@ -112,7 +112,9 @@ def read_records(patterns: Sequence[str], folder: Path) -> Iterator[tuple[str, s
 
 def _matching(pattern: str, folder: Path) -> list[Path]:
     path = Path(pattern).expanduser()
-    root, relative = (Path(path.anchor), str(path.relative_to(path.anchor))) if path.is_absolute() else (folder, pattern)
+    root, relative = (
+        (Path(path.anchor), str(path.relative_to(path.anchor))) if path.is_absolute() else (folder, pattern)
+    )
     found = sorted(match for match in root.glob(relative) if match.is_file())
     if not found:
         raise InputError(f"No file matches {pattern!r} (looked in {root}). Check `files` of the data source.")

@@ -45,10 +45,14 @@ class FocusTrainer(Trainer):
         return {"batch": inputs["batch"].to(self.args.device)}
 
     def compute_loss(
-        self, model: nn.Module, inputs: dict[str, PackedBatch], return_outputs: bool = False, **_: Any
+        self,
+        model: nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Run the packed pass; what it says is gathered for the log."""
-        batch = inputs["batch"]
+        batch: PackedBatch = inputs["batch"]
         result = model(batch)
         right, supervised = int(result.is_right.sum()), result.is_right.numel()
         self._since_log.append((float(result.loss.detach()), right, supervised, batch.num_tokens))

@@ -46,7 +46,8 @@ ENTITY_KEY = _items(
 )
 REPORTED = _items(
     """they chose {v} as {s}|we recorded {v} for {s}|use {v} as {s}|we call {v} {s}|someone wrote {v} next to {s}
-    |if you need {s}, it is {v}|when asked about {s}, they answered {v}|{s} (currently {v}) was reviewed|take {v} for {s}
+    |if you need {s}, it is {v}|when asked about {s}, they answered {v}|{s} (currently {v}) was reviewed
+    |take {v} for {s}
     |{s}, which is {v}, was mentioned|it is {v} that serves as {s}|I was told that {s} is {v}|she said {v} was {s}
     |he put {v} down for {s}|nobody doubts that {s} is {v}|for {s} they gave {v}|for {s} we use {v}|as {s} we have {v}
     |under {s} it says {v}|in place of {s} write {v}|we found {v} where {s} was asked for|to get {s}, enter {v}
@@ -59,7 +60,9 @@ REPORTED = _items(
     |we went from nothing to {v} for {s}|the board made {v} {s}|everyone takes {v} to be {s}|I think of {v} as {s}
     |the guard only knows {s}, {v}|all of us had {v} for {s}|there is {s}, and it is {v}|here is {s}: {v}"""
 )
-STRUCTURED = _items("""{s}: {v}|{s} = {v}|{s} -> {v}|{s} / {v}|{s} - {v}|[{s}] {v}|{s}; {v}|{s}, {v}|{v}: {s}|{v} ({s})|{v} - {s}""")
+STRUCTURED = _items(
+    """{s}: {v}|{s} = {v}|{s} -> {v}|{s} / {v}|{s} - {v}|[{s}] {v}|{s}; {v}|{s}, {v}|{v}: {s}|{v} ({s})|{v} - {s}"""
+)
 STRUCTURED_ENTITY = _items(
     """{e}: {k} {v}|{e} - {k}: {v}|{e} / {k} / {v}|{k} ({e}): {v}|{e} ({k}: {v})|{e}, {k}, {v}|{k} of {e}: {v}
     |{e}: {k} = {v}|{e} -> {k} -> {v}|{e} [{k}] {v}|{k} at {e} - {v}|{e}; {k}; {v}|{k}: {v} (at {e})|{v}: {k}, {e}"""
@@ -86,7 +89,9 @@ FOLLOW_UPS = _items(
     |The rest is unknown.|More on this below.|So it goes.|Nothing else is new.|It took a while.|Take care.
     |That was a surprise.|We were glad.|You may need it.|Tell the others.|No more on that."""
 )
-SUBJECTS_ENTITY = _items("the {k} of {e}|the {k} of {e}|{e}'s {k}|the {k} for {e}|the {k} at {e}|{e}'s own {k}|the {k} in {e}")
+SUBJECTS_ENTITY = _items(
+    "the {k} of {e}|the {k} of {e}|{e}'s {k}|the {k} for {e}|the {k} at {e}|{e}'s own {k}|the {k} in {e}"
+)
 SUBJECTS_PLAIN = _items("the {k}|the {k}|the {k}|our {k}|your {k}|my {k}|this {k}|their {k}|a certain {k}")
 QUOTES = ("'{v}'", '"{v}"', "`{v}`", "({v})", "[{v}]", "<{v}>", "*{v}*")
 

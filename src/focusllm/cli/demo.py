@@ -1,0 +1,64 @@
+"""``focusllm demo``: one fact, hidden in 400,000 tokens of real text."""
+
+import random
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from focusllm.cli import loading
+from focusllm.cli.progress import ERRORS, peak_memory_bytes, reading_bar
+
+
+def demo(
+    tokens: Annotated[int, typer.Option("--tokens", help="Length of the text.")] = 400_000,
+    seed: Annotated[int, typer.Option("--seed", help="Of the fact, its wording and its place.")] = 0,
+    dtype: loading.Dtype = "auto",
+    device: loading.Device = None,
+) -> None:
+    """Hide a fact in real text from this Python installation and ask the bundled model for it.
+
+    The same base model, without FocusLLM, answers too: it sees as much of the end as its window holds.
+    """
+    import torch
+
+    from focusllm.evaluation.systems import TruncatedSystem
+    from focusllm.evaluation.tasks.facts import Facts
+
+    model = loading.load_model(None, None, dtype, device, None)
+    task = Facts()
+    depth = random.Random(f"demo/{seed}").random()
+    sample = task.draw(model.encode, tokens, depth, f"demo/{seed}")
+    out = Console()
+    out.print(
+        f"Hidden at {depth:.0%} of {tokens:,} tokens of real text (seed {seed}), to be read by a model whose window "
+        f"is {model.window:,}:\n  [bold]{sample.statement}[/bold]\n[bold]{sample.question}[/bold]",
+        highlight=False,
+    )
+    ids = torch.tensor([sample.prompt_ids], device=model.device)
+    started = time.perf_counter()
+    with reading_bar(is_shown=sys.stderr.isatty()) as bar:
+        new = model.generate(
+            ids, max_new_tokens=task.max_new_tokens, stop_strings=model.config.answer_stops, progress=bar
+        )
+    focus_seconds = time.perf_counter() - started
+    focus_text = _first_line(model.tokenizer.decode(new[0, ids.shape[1] :]))  # type: ignore[union-attr]
+    base_started = time.perf_counter()
+    base_ids = TruncatedSystem(model).continue_ids(sample.prompt_ids, task.max_new_tokens)
+    base_text = _first_line(model.tokenizer.decode(base_ids))  # type: ignore[union-attr]
+    table = Table("", "answer", "right?", "seconds", "tokens seen")
+    rows = (
+        ("FocusLLM", focus_text, focus_seconds, tokens),
+        ("the base alone, end of the text", base_text, time.perf_counter() - base_started, min(tokens, model.window)),
+    )
+    for name, text, seconds, seen in rows:
+        table.add_row(name, text, "yes" if task.is_right(text, sample.answer) else "no", f"{seconds:.1f}", f"{seen:,}")
+    out.print(table)
+    ERRORS.print(f"Peak memory {peak_memory_bytes() / 1e9:.2f} GB. Another --seed hides another fact.", style="dim")
+
+
+def _first_line(text: object) -> str:
+    return str(text).strip().split("\n")[0]

@@ -1,0 +1,54 @@
+"""Options that several sub-commands share, and loading the model they describe."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from focusllm.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from focusllm.model import FocusModel
+
+Model = Annotated[str | None, typer.Option("--model", help="Base model: a path or name. [default: the bundled one]")]
+Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter folder. [default: the bundled one's]")]
+ChunkLength = Annotated[int | None, typer.Option("--chunk-length", help="Tokens in a chunk. [default: the adapter's]")]
+LocalLength = Annotated[int | None, typer.Option("--local-length", help="Tokens of local context.")]
+LocalRefresh = Annotated[
+    str | None,
+    typer.Option("--local-refresh", help="'recompute' the local context for every token, or keep it 'cached'."),
+]
+CandidateRefresh = Annotated[
+    int | None, typer.Option("--candidate-refresh", help="Make candidates again every so many tokens; 0: once.")
+]
+MaxParallelChunks = Annotated[int | None, typer.Option("--max-parallel-chunks", help="Chunks read at once.")]
+Dtype = Annotated[str, typer.Option("--dtype", help="bfloat16, float16, float32, or auto: the checkpoint's.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, … [default: a GPU if there is one]")]
+
+_DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+def load_model(
+    model: str | None,
+    adapter: Path | None,
+    dtype: str,
+    device: str | None,
+    max_parallel_chunks: int | None,
+    **settings: Any,
+) -> "FocusModel":
+    """Load a model with the settings that were given; ``None`` leaves the adapter's own.
+
+    Raises:
+        ConfigurationError: The precision is unknown.
+    """
+    if dtype not in _DTYPES:
+        raise ConfigurationError(f"--dtype must be one of {', '.join(_DTYPES)}; got {dtype!r}.")
+    from transformers.utils import logging
+
+    from focusllm.model import FocusModel
+
+    logging.disable_progress_bar()
+    given = {name: value for name, value in settings.items() if value is not None}
+    return FocusModel.from_pretrained(
+        model, adapter, config=given, dtype=dtype, device=device, max_parallel_chunks=max_parallel_chunks
+    )

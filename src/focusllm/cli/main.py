@@ -1,0 +1,51 @@
+"""The command ``focusllm``: one sub-command a file; mistakes of use end in one sentence, never in a traceback."""
+
+import os
+import sys
+
+import typer
+
+from focusllm import __version__
+from focusllm.cli import ask, demo, evaluate, models, train
+from focusllm.errors import FocusError
+
+app = typer.Typer(
+    name="focusllm",
+    help="Read documents far longer than a language model's window.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("ask")(ask.ask)
+app.command("demo")(demo.demo)
+app.add_typer(evaluate.app, name="eval")
+app.command("train")(train.train)
+app.command("models")(models.models)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"focusllm {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+) -> None:
+    """Read documents far longer than a language model's window."""
+
+
+def main() -> None:
+    """Run the command line."""
+    # Loading messages of the libraries below would stand between the user and the answer.
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    try:
+        app()
+    except FocusError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        raise SystemExit(130) from None

@@ -1,0 +1,23 @@
+"""``focusllm models``: which architectures are supported."""
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+
+def models(
+    names: bool = typer.Option(False, "--names", help="Print the model types alone, one a line."),
+) -> None:
+    """List the architectures whose models can be used, by the names transformers has for them."""
+    from focusllm.condensing.families import FAMILIES
+
+    if names:
+        for name in sorted(FAMILIES):
+            typer.echo(name)
+        return
+    table = Table("model type", "grade", "projections", "what to know")
+    for name in sorted(FAMILIES):
+        family = FAMILIES[name]
+        table.add_row(name, "exact", " ".join(family.projections.values()), family.note)
+    Console().print(table)
+    typer.echo("exact: reading, decoding and training equal the equations of the method (tests/parity).")

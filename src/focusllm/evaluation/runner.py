@@ -1,0 +1,142 @@
+"""Running a task over lengths and depths; every sample is a line of a file, and a run can be taken up again."""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+import focusllm
+from focusllm.errors import InputError
+from focusllm.evaluation.systems import System
+from focusllm.evaluation.tasks.sample import Encode, Task
+from focusllm.model import FocusModel
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which samples a run consists of.
+
+    Attributes:
+        lengths: Tokens of a sample.
+        num_depths: Depths, evenly spread from the start of the text to its end.
+        trials: Samples of each length; they take the depths in turn.
+        seed: Seed of the run.
+    """
+
+    lengths: tuple[int, ...]
+    num_depths: int = 10
+    trials: int = 100
+    seed: int = 0
+
+    def cells(self) -> Iterator[tuple[int, float, int]]:
+        """Yield length, depth and number of every sample."""
+        for length in self.lengths:
+            for trial in range(self.trials):
+                yield length, (trial % self.num_depths) / max(self.num_depths - 1, 1), trial
+
+
+def run_grid(
+    task: Task,
+    system: System,
+    model: FocusModel,
+    grid: Grid,
+    output: Path,
+    done: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> list[dict[str, Any]]:
+    """Run all samples of a grid that the output file does not hold yet.
+
+    Args:
+        task: The benchmark.
+        system: What answers.
+        model: Its tokenizer encodes the samples; its settings are recorded.
+        grid: Which samples.
+        output: File of JSON lines; the first says what the run is, each other one is a sample.
+        done: Called with every record, old or new.
+
+    Returns:
+        The records of the grid's samples.
+
+    Raises:
+        InputError: The file holds another run.
+    """
+    header = _header(task, system, model, grid)
+    records = _read_run(output, header)
+    for length, depth, trial in grid.cells():
+        seed = f"{task.name}/{task.version}/{grid.seed}/{length}/{trial}"
+        if seed not in records:
+            records[seed] = _run_sample(task, system, model.encode, model, length, depth, seed)
+            with output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(records[seed]) + "\n")
+        done(records[seed])
+    return list(records.values())
+
+
+def _run_sample(
+    task: Task, system: System, encode: Encode, model: FocusModel, length: int, depth: float, seed: str
+) -> dict[str, Any]:
+    sample = task.draw(encode, length, depth, seed)
+    started = time.perf_counter()
+    output_ids = system.continue_ids(sample.prompt_ids, task.max_new_tokens)
+    seconds = time.perf_counter() - started
+    assert model.tokenizer is not None  # encode() has refused before
+    output = str(model.tokenizer.decode(output_ids, skip_special_tokens=True))
+    return {
+        "seed": seed,
+        "length": length,
+        "depth": round(depth, 4),
+        "answer": sample.answer,
+        "output": output,
+        "is_right": task.is_right(output, sample.answer),
+        "seconds": round(seconds, 3),
+    }
+
+
+def _header(task: Task, system: System, model: FocusModel, grid: Grid) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "task_version": task.version,
+        "system": system.name,
+        "seed": grid.seed,
+        "num_depths": grid.num_depths,
+        "config": model.config.to_dict(),
+        "dtype": str(next(model.parameters()).dtype),
+        "versions": {
+            "focusllm": focusllm.__version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "hardware": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
+    }
+
+
+def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    if not output.exists():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(header) + "\n", encoding="utf-8")
+        return {}
+    lines = output.read_text(encoding="utf-8").splitlines()
+    found = json.loads(lines[0]) if lines else {}
+    different = [
+        name
+        for name in ("task", "task_version", "system", "seed", "num_depths", "config")
+        if found.get(name) != header[name]
+    ]
+    if different:
+        raise InputError(f"{output} holds another run: {different} differ. Give another --output, or move the file.")
+    return {record["seed"]: record for record in _whole_records(output, lines[1:])}
+
+
+def _whole_records(output: Path, lines: Sequence[str]) -> list[dict[str, Any]]:
+    """Read the records; one that was cut off while it was written is dropped from the file and run again."""
+    try:
+        return [json.loads(line) for line in lines]
+    except json.JSONDecodeError:
+        kept = output.read_text(encoding="utf-8").splitlines()[:-1]
+        output.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+        return [json.loads(line) for line in kept[1:]]

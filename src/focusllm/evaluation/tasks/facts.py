@@ -1,0 +1,110 @@
+"""Facts in wordings and words no training recipe of ours has seen, in real text.
+
+Source: ours, version 1. The text is the evaluation share of the standard library (see
+:mod:`focusllm.bundled.text`); keys, entities and word values come from the evaluation share of its words, or
+are names made up on the spot. One fact is stated once, on a line of its own. An output is right if its first
+line is the value, letter for letter.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+from focusllm.bundled.text import installation_texts, installation_words
+from focusllm.errors import InputError
+from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
+
+WORDINGS = (
+    "Anyone asking about the {k} of {e} should be told {v}.",
+    "Ever since the move, {e} has gone for {v} where the {k} is concerned.",
+    "{v} - that is how the ledger gives the {k} of {e}.",
+    "People close to {e} will tell you that the {k} has always been {v}.",
+    "On page nine of the annual review, the {k} of {e} appears as {v}.",
+    "You will find that {e} still keeps {v} for a {k}.",
+    "After some debate the council let {e} have {v} as the new {k}.",
+    "Those who visit {e} learn soon enough that its {k} could only be {v}.",
+    "Had you looked up the {k} of {e}, you would have come across {v}.",
+    "It took years, but these days the {k} over at {e} amounts to {v}.",
+    "The plaque beside the door of {e} honors {v} as the {k}.",
+    "Asked for the {k} of {e}, the clerk pointed to {v} without a word.",
+)
+QUESTION = "\nQuestion: What is the {k} of {e}?\nAnswer:"
+_NAME_PARTS = (
+    ("Al", "Ber", "Cor", "Dun", "El", "Fen", "Gar", "Hol", "Is", "Jor", "Kel", "Lor", "Mor", "Nor", "Os", "Per"),
+    ("a", "e", "i", "o", "u", "an", "en", "in", "on", "ar", "er", "ir"),
+    ("dale", "feld", "grim", "holt", "lin", "mund", "nor", "quist", "rick", "sted", "ton", "wick", "worth", "by"),
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One fact in an unseen wording, somewhere in real text."""
+
+    name: str = "facts"
+    version: int = 1
+    max_new_tokens: int = 20
+
+    def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
+        """Draw a sample of exactly ``num_tokens`` tokens; the text's start is cut to reach the length.
+
+        Raises:
+            InputError: The length cannot hold statement and question.
+        """
+        rng = rng_of(seed)
+        key, entity, value = _draw_key(rng), _draw_entity(rng), _draw_value(rng)
+        wording = rng.choice(WORDINGS).format(k=key, e=entity, v=value)
+        statement = wording if wording.startswith(value) else wording[0].upper() + wording[1:]
+        question_text = QUESTION.format(k=key, e=entity)
+        question, needle = encode(question_text), encode(f"\n{statement}\n")
+        room = num_tokens - len(needle) - len(question)
+        if room < 0:
+            raise InputError(f"A facts sample needs at least {num_tokens - room} tokens; got {num_tokens}.")
+        text = _real_text(encode, rng, room)
+        line_break = encode("\n")[0]
+        before = round(depth * room)
+        # The statement stands on a line of its own: go back to the end of the line before.
+        while 0 < before < room and text[before - 1] != line_break:
+            before -= 1
+        prompt = text[:before] + needle + text[before:] + question
+        return EvalSample(prompt, statement, question_text.strip(), value, depth, seed)
+
+    def is_right(self, output: str, answer: str) -> bool:
+        """Compare the output's first line with the value."""
+        return output.strip().split("\n")[0].strip().rstrip(".") == answer
+
+
+def _draw_key(rng: random.Random) -> str:
+    return " ".join(rng.sample(installation_words("evaluation"), rng.choice((1, 2, 2))))
+
+
+def _draw_name(rng: random.Random) -> str:
+    return "".join(rng.choice(parts) for parts in _NAME_PARTS)
+
+
+def _draw_entity(rng: random.Random) -> str:
+    if rng.random() < 0.5:
+        return f"{_draw_name(rng)} {_draw_name(rng)}"
+    return f"the {_draw_name(rng)} {rng.choice(('works', 'society', 'archive', 'bureau', 'studio', 'brewery'))}"
+
+
+def _draw_value(rng: random.Random) -> str:
+    kinds: tuple[Callable[[], str], ...] = (
+        lambda: str(rng.randint(100, 9_999_999)),
+        lambda: f"{_draw_name(rng)} {_draw_name(rng)}",
+        lambda: rng.choice(installation_words("evaluation")),
+    )
+    return rng.choice(kinds)()
+
+
+def _real_text(encode: Encode, rng: random.Random, num_tokens: int) -> list[int]:
+    """Take a run of tokens from the evaluation share, going round where it ends."""
+    tokens = _evaluation_tokens(encode)
+    start = rng.randrange(len(tokens))
+    repeats = (start + num_tokens) // len(tokens) + 1
+    return (tokens * repeats)[start : start + num_tokens] if repeats > 1 else tokens[start : start + num_tokens]
+
+
+@cache
+def _evaluation_tokens(encode: Encode) -> list[int]:
+    return encode("".join(installation_texts("evaluation")))
