@@ -3,11 +3,11 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal
+from typing import Any
 
 from focusllm.errors import ConfigurationError
 
-LocalRefresh = Literal["recompute", "cached"]
+LOCAL_REFRESHES = ("recompute", "cached")
 PROJECTION_ROLES = ("q", "k", "v", "o")
 
 
@@ -39,7 +39,7 @@ class FocusConfig:
     rank: int | None = None
     candidate_projections: tuple[str, ...] = PROJECTION_ROLES
     candidate_refresh: int = 1
-    local_refresh: LocalRefresh = "recompute"
+    local_refresh: str = "recompute"
     insert_bos: bool = True
     chunk_bos: bool = False
     question_template: str = "\n\nQuestion: {question}\nAnswer:"
@@ -60,7 +60,7 @@ class FocusConfig:
                 f"`candidate_refresh` must be 0 (candidates are made once) or a number of tokens; "
                 f"got {self.candidate_refresh!r}."
             )
-        if self.local_refresh not in ("recompute", "cached"):
+        if self.local_refresh not in LOCAL_REFRESHES:
             raise ConfigurationError(f"`local_refresh` must be 'recompute' or 'cached'; got {self.local_refresh!r}.")
         self._check_projections()
         if "{question}" not in self.question_template:

@@ -145,15 +145,13 @@ class FocusModel(nn.Module):
         return self._engine.device
 
     def forward(
-        self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Int[Tensor, "batch sequence"] | None = None
+        self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Tensor | None = None
     ) -> CausalLMOutputWithPast:
         """Return the scores of the next token of every sequence, (batch, 1, vocab), as ``.logits``."""
         logits = self.prefill(input_ids, attention_mask).logits.unsqueeze(1)
         return CausalLMOutputWithPast(logits=logits)  # type: ignore[arg-type]
 
-    def prefill(
-        self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Int[Tensor, "batch sequence"] | None = None
-    ) -> FocusState:
+    def prefill(self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Tensor | None = None) -> FocusState:
         """Read a batch of sequences; padding may be left or right and is marked by zeros in the mask.
 
         A sequence within the base's window is the base's own business; of a longer one the last
@@ -161,14 +159,14 @@ class FocusModel(nn.Module):
         """
         return self._engine.prefill(self._split(input_ids, attention_mask, new_tokens=0))
 
-    def step(self, state: FocusState, token_ids: Int[Tensor, " batch"]) -> FocusState:
+    def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it."""
         return self._engine.step(state, token_ids)
 
     def generate(
         self,
         input_ids: Int[Tensor, "batch sequence"],
-        attention_mask: Int[Tensor, "batch sequence"] | None = None,
+        attention_mask: Tensor | None = None,
         *,
         max_new_tokens: int = 64,
         streamer: Streamer | None = None,

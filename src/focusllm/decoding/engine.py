@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 import torch
-from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -86,7 +85,7 @@ class FocusEngine:
         return state
 
     @torch.no_grad()
-    def step(self, state: FocusState, token_ids: Int[Tensor, " batch"]) -> FocusState:
+    def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it; the old state must not be used again.
 
         Raises:

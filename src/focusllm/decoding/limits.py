@@ -23,11 +23,12 @@ def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_to
     prompt = 1 + min(len(sequence.local), config.dynamic_prompt_length)
     chunk = max(map(len, sequence.chunks)) + config.chunk_bos
     if chunk + prompt + new_tokens > window:
+        longest = window - prompt - new_tokens - config.chunk_bos
+        advice = f"Use `chunk_length` of at most {longest}, or" if longest > 0 else "Use"
         raise WindowError(
             f"A chunk of {chunk} tokens with a prompt block of {prompt} and {new_tokens} new tokens needs "
             f"{chunk + prompt + new_tokens} positions; the base's window has {window}. "
-            f"Use `chunk_length` of at most {max(window - prompt - new_tokens - config.chunk_bos, 0)}, "
-            f"a shorter `dynamic_prompt_length`, or fewer new tokens."
+            f"{advice} a shorter `dynamic_prompt_length`, or fewer new tokens."
         )
     local = 1 + len(sequence.local) + new_tokens
     if sequence.num_chunks + local > window:

@@ -7,12 +7,10 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from focusllm.errors import ConfigurationError
 from focusllm.training.packing import TrainingExample
-
-Supervision = Literal["all", "last"]
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ class DrawSettings:
     early_cut: float = 0.2
     late_cut: float = 0.3
     virtual_chunks: int = 0
-    supervision: Supervision = "all"
+    supervision: str = "all"
 
     def __post_init__(self) -> None:
         if self.supervision not in ("all", "last"):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from transformers import PreTrainedTokenizerBase
@@ -63,12 +63,20 @@ class Recipe:
     steps: int
     folder: Path
     seed: int = 0
-    row_dtype: Literal["bfloat16", "float16"] | None = None
+    row_dtype: str | None = None
     adapter: str | None = None
     focus: FocusConfig = field(default_factory=FocusConfig)
     draws: DrawSettings = field(default_factory=DrawSettings)
     data: tuple[DataSettings, ...] = (DataSettings("facts"),)
     arguments: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.row_dtype not in (None, "bfloat16", "float16"):
+            raise ConfigurationError(f"`row_dtype` must be bfloat16, float16 or left out; got {self.row_dtype!r}.")
+        if isinstance(self.steps, bool) or self.steps < 1:
+            raise ConfigurationError(f"`steps` must be a positive number; got {self.steps!r}.")
+        if not self.data:
+            raise ConfigurationError("`data` is empty; name at least one source, such as {kind: facts}.")
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

@@ -1,0 +1,143 @@
+"""Equality 9 and what an adapter folder must survive."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from focusllm import FocusModel
+from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter
+from focusllm.errors import AdapterError, ConfigurationError
+from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    tiny_model().save_adapter(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def load_into(base: torch.nn.Module, folder: Path, **changes: object) -> FocusModel:
+    model = FocusModel(base, replace(SMALL, **changes)).eval()
+    load_adapter(folder, model.adapter, model.base)
+    return model
+
+
+@pytest.mark.parametrize("family", ["llama", "phi"])
+@pytest.mark.parametrize("rank", [None, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_loaded_adapter_gives_the_same_scores(
+    family: str, rank: int | None, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    model = tiny_model(family, replace(SMALL, rank=rank), dtype)
+    model.save_adapter(tmp_path)
+    ids = torch.tensor([random_ids(80)])
+    loaded = load_into(tiny_base(family, dtype), tmp_path, rank=rank)
+    assert torch.equal(loaded(ids).logits, model(ids).logits)
+
+
+def test_from_pretrained_takes_base_settings_and_adapter(tmp_path: Path) -> None:
+    base = tiny_base("llama", torch.float32)
+    base.save_pretrained(tmp_path / "base")
+    model = FocusModel(base, replace(SMALL, chunk_length=9, rank=2)).eval()
+    disturb(model)
+    model.save_adapter(tmp_path / "adapter")
+    loaded = FocusModel.from_pretrained(tmp_path / "base", tmp_path / "adapter", device="cpu")
+    assert loaded.config == model.config
+    assert torch.equal(loaded(torch.tensor([random_ids(80)])).logits, model(torch.tensor([random_ids(80)])).logits)
+    changed = FocusModel.from_pretrained(
+        tmp_path / "base", tmp_path / "adapter", config={"chunk_length": 5}, device="cpu"
+    )
+    assert changed.config == replace(model.config, chunk_length=5)
+
+
+def test_the_folder_looks_like_peft_s_and_holds_no_pickle(saved: Path) -> None:
+    assert sorted(path.name for path in saved.iterdir()) == ["README.md", CONFIG_NAME, WEIGHTS_NAME]
+    assert "focusllm" in (saved / "README.md").read_text()
+
+
+def test_an_adapter_of_another_base_is_refused(saved: Path) -> None:
+    other = tiny_base()
+    with torch.no_grad():
+        other.model.layers[1].self_attn.k_proj.weight[0, 0] += 0.5
+    with pytest.raises(AdapterError, match="another base"):
+        load_into(other, saved)
+
+
+@pytest.mark.parametrize("position", [200, 3000, -10])
+def test_one_flipped_bit_is_found(saved: Path, position: int) -> None:
+    path = saved / WEIGHTS_NAME
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(AdapterError, match="damaged"):
+        load_into(tiny_base(), saved)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda folder: (folder / WEIGHTS_NAME).unlink(), "missing"),
+        (lambda folder: (folder / CONFIG_NAME).unlink(), "missing"),
+        (lambda folder: (folder / CONFIG_NAME).write_text("{"), "damaged or incomplete"),
+        (lambda folder: (folder / CONFIG_NAME).write_text('{"format": "lora"}'), "reads 'focusllm'"),
+        (lambda folder: os.truncate(folder / WEIGHTS_NAME, 500), "damaged"),
+    ],
+)
+def test_damage_is_one_clear_sentence(saved: Path, damage: object, words: str) -> None:
+    damage(saved)  # type: ignore[operator]
+    with pytest.raises(AdapterError, match=words):
+        load_into(tiny_base(), saved)
+
+
+def test_an_adapter_of_another_shape_changes_nothing(saved: Path) -> None:
+    model = FocusModel(tiny_base(), replace(SMALL, rank=2))
+    before = {name: value.clone() for name, value in model.adapter.parameters().items()}
+    with pytest.raises(AdapterError, match="does not fit"):
+        load_adapter(saved, model.adapter, model.base)
+    assert all(torch.equal(value, before[name]) for name, value in model.adapter.parameters().items())
+
+
+def test_a_cut_while_saving_leaves_the_old_adapter(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in saved.iterdir()}
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("focusllm.condensing.adapter_files.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        tiny_model().save_adapter(saved)
+    assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
+
+
+def test_published_names_are_read_and_the_rest_is_passed_over() -> None:
+    model = FocusModel(tiny_base("qwen2"), SMALL).eval()
+    wanted = tiny_model("qwen2")
+    state = {"model.beacon_embed_tokens.weight": torch.zeros(1, 32)}
+    for name, value in wanted.adapter.parameters().items():
+        _, layer, role, parameter = name.split(".")
+        kind = parameter.removeprefix("candidate_")
+        state[f"model.layers.{layer}.self_attn.beacon_{role}_proj.{kind}"] = value.detach()
+    # The published checkpoint has the last layer's query as well; it is never read.
+    state["model.layers.2.self_attn.beacon_q_proj.weight"] = torch.zeros(32, 32)
+    model.load_published_weights(state)
+    ids = torch.tensor([random_ids(80)])
+    assert torch.equal(model(ids).logits, wanted(ids).logits)
+    with pytest.raises(AdapterError, match="missing"):
+        model.load_published_weights({})
+    with pytest.raises(ConfigurationError, match="rank=None"):
+        tiny_model(config=replace(SMALL, rank=2)).load_published_weights(state)
+
+
+def test_the_record_names_its_base(saved: Path) -> None:
+    record = json.loads((saved / CONFIG_NAME).read_text())
+    assert record["base_fingerprint"]
+    assert record["weights_digest"]
+    tensors = load_file(saved / WEIGHTS_NAME)
+    save_file({name: value + 1 for name, value in tensors.items()}, saved / WEIGHTS_NAME)
+    with pytest.raises(AdapterError, match="checksum"):
+        load_into(tiny_base(), saved)

@@ -1,0 +1,51 @@
+"""Cutting sequences: nothing lost, nothing twice, nothing out of place."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from focusllm.chunking import block, cut_into_chunks, prompt_block, split_documents, split_sequence
+from focusllm.errors import InputError
+
+tokens = st.lists(st.integers(0, 9), min_size=1, max_size=200)
+
+
+@given(ids=tokens, window=st.integers(1, 64), chunk=st.integers(1, 50), local=st.integers(1, 80))
+def test_a_split_sequence_is_the_sequence(ids: list[int], window: int, chunk: int, local: int) -> None:
+    split = split_sequence(ids, window, chunk, local)
+    assert [token for part in split.chunks for token in part] + list(split.local) == ids
+    assert split.num_tokens == len(ids)
+    if len(ids) <= window:
+        assert split.num_chunks == 0
+        return
+    assert all(len(part) == chunk for part in split.chunks[:-1])
+    assert 1 <= len(split.chunks[-1]) <= chunk
+    assert len(split.local) == min(local, len(ids) - 1)
+
+
+@given(documents=st.lists(tokens, min_size=1, max_size=4), local=tokens, chunk=st.integers(1, 50))
+def test_a_chunk_never_spans_two_documents(documents: list[list[int]], local: list[int], chunk: int) -> None:
+    split = split_documents(documents, local, window=0, chunk_length=chunk)
+    expected = [part for document in documents for part in cut_into_chunks(document, chunk)]
+    assert list(split.chunks) == expected
+    assert split.local == local
+
+
+def test_what_fits_the_window_stays_whole() -> None:
+    assert split_documents([[1, 2], [3]], [4], window=4, chunk_length=1).local == [1, 2, 3, 4]
+    assert split_sequence([1, 2, 3], window=3, chunk_length=1, local_length=1).chunks == ()
+
+
+def test_nothing_to_read_is_refused() -> None:
+    with pytest.raises(InputError, match="empty"):
+        split_sequence([], 10, 5, 5)
+    with pytest.raises(InputError, match="ask a question"):
+        split_documents([[1]], [], 10, 5)
+
+
+def test_bos_is_put_where_there_is_none() -> None:
+    assert block([5, 6], 1) == [1, 5, 6]
+    assert block([1, 6], 1) == [1, 6]
+    assert block([5, 6], None) == [5, 6]
+    assert prompt_block([3, 4, 5], 2, 1) == [1, 4, 5]
+    assert prompt_block([3, 4, 5], 9, None) == [3, 4, 5]

@@ -1,0 +1,60 @@
+"""What FocusModel refuses and keeps."""
+
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from focusllm import FocusModel
+from focusllm.errors import ConfigurationError, InputError, UnsupportedModelError
+from tiny import SMALL, tiny_base, tiny_model
+
+
+def test_an_unsupported_architecture_is_named_with_those_supported() -> None:
+    base = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=20))
+    with pytest.raises(UnsupportedModelError, match=r"'gpt2' is not supported.*llama, mistral"):
+        FocusModel(base, SMALL)
+
+
+def test_rotary_positions_that_depend_on_length_are_refused() -> None:
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    with pytest.raises(UnsupportedModelError, match="'dynamic' rotary positions"):
+        tiny_model(rope_parameters=rope)
+
+
+def test_attaching_twice_is_refused() -> None:
+    model = tiny_model()
+    with pytest.raises(ConfigurationError, match="detach them first"):
+        FocusModel(model.base, SMALL)
+    FocusModel(model.detach(), SMALL)
+
+
+def test_settings_of_the_adapter_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ConfigurationError, match="`rank` belongs to the adapter"):
+        tiny_model().configure(rank=4)
+    assert tiny_model().configure(chunk_length=7).config.chunk_length == 7
+
+
+def test_a_base_that_is_not_there_is_one_sentence(tmp_path: object) -> None:
+    with pytest.raises(InputError, match="cannot be loaded"):
+        FocusModel.from_pretrained(f"{tmp_path}/nothing")
+
+
+def test_the_base_is_frozen_and_the_adapter_is_not() -> None:
+    base = tiny_base()
+    model = FocusModel(base, SMALL)
+    trained = {id(parameter) for parameter in model.adapter.parameters().values()}
+    assert all(parameter.requires_grad == (id(parameter) in trained) for parameter in model.parameters())
+
+
+def test_sliding_windows_limit_the_window() -> None:
+    assert tiny_model("mistral", sliding_window=32).window == 32
+    assert tiny_model("mistral").window == 64
+
+
+def test_low_rank_is_much_smaller() -> None:
+    full = sum(p.numel() for p in tiny_model().adapter.parameters().values())
+    from dataclasses import replace
+
+    low = sum(p.numel() for p in tiny_model(config=replace(SMALL, rank=1)).adapter.parameters().values())
+    assert low * 10 < full
+    assert torch.is_tensor(tiny_model().base.lm_head.weight)
