@@ -1,10 +1,12 @@
 """Tiny random base models of every family, built from configurations in code."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from focusllm import FocusConfig, FocusModel
@@ -88,3 +90,22 @@ def reference_of(model: FocusModel, bos: int | None = BOS) -> FocusReference:
             bias = projection.base_layer.bias
         weights[int(layer), role] = (weight.detach(), bias)
     return FocusReference(model.detach(), weights, model.config, bos)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """Build a tokenizer of bytes: every text has ids, and 259 of them are enough."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: index for index, token in enumerate(["<pad>", "<s>", "</s>", *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_max_length=10**9
+    )
+
+
+def save_tiny_base(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+    """Write a random base with its tokenizer, as a user's folder would be."""
+    tiny_base("llama", dtype, vocab_size=259, max_position_embeddings=512).save_pretrained(folder)
+    tiny_tokenizer().save_pretrained(folder)
+    return folder

@@ -30,8 +30,13 @@ class DataSettings:
 
     kind: str
     share: float = 1.0
-    files: tuple[str, ...] = (INSTALLATION,)
+    files: str | tuple[str, ...] = (INSTALLATION,)
     max_supervised: int = 16
+
+    @property
+    def patterns(self) -> tuple[str, ...]:
+        """The files and globs; one may be given without a list."""
+        return (self.files,) if isinstance(self.files, str) else self.files
 
     def __post_init__(self) -> None:
         if self.kind not in DATA_KINDS:
@@ -152,9 +157,9 @@ def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedToke
         return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
     if settings.kind == "records":
-        records = [(encode(prompt), encode(answer)) for prompt, answer in read_records(settings.files, folder)]
+        records = [(encode(prompt), encode(answer)) for prompt, answer in read_records(settings.patterns, folder)]
         return RecordSource(records, settings.max_supervised)
-    texts = list(read_texts(settings.files, folder))
+    texts = list(read_texts(settings.patterns, folder))
     documents = [encode(text) for text in texts]
     if settings.kind == "facts":
         lines = [line for text in texts for line in text.splitlines(keepends=True) if line.strip()]

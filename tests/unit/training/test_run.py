@@ -1,0 +1,150 @@
+"""Training runs: what is learned, what is kept, what a cut costs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from focusllm import FocusModel
+from focusllm.condensing.adapter_files import WEIGHTS_NAME
+from focusllm.errors import ConfigurationError, InputError
+from focusllm.training.recipe import read_recipe
+from focusllm.training.run import train
+from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint
+from tiny import save_tiny_base
+
+RECIPE = """
+base: base
+output: {output}
+steps: 8
+focus: {{chunk_length: 32, local_length: 24, dynamic_prompt_length: 16, rank: {rank}}}
+draws: {{chunk_lengths: [16, 32], row_tokens: 400, max_chunks: 6}}
+data:
+  - {{kind: continuation, files: "text/*.txt", max_supervised: 4}}
+  - {{kind: reconstruction, files: ["text/*.txt"], max_supervised: 4, share: 2}}
+  - {{kind: records, files: records.jsonl, max_supervised: 4}}
+  - {{kind: facts, files: "text/*.txt"}}
+arguments: {{learning_rate: 1.0e-2, save_steps: 3, logging_steps: 1, disable_tqdm: true}}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_tiny_base(tmp_path / "base")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "a.txt").write_text("The quick brown fox jumps over the lazy dog.\n" * 40)
+    records = [
+        {"prompt": f"The key of room {n} is {n * 7}. " * 8 + "The key is", "completion": f" {n * 7}."} for n in range(5)
+    ]
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    return tmp_path
+
+
+def recipe_at(folder: Path, output: str, rank: int | None = None) -> Path:
+    path = folder / f"{output}.yaml"
+    path.write_text(RECIPE.format(output=folder / output, rank="null" if rank is None else rank))
+    return path
+
+
+def losses(folder: Path) -> dict[int, float]:
+    lines = [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
+    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_a_run_trains_the_adapter_and_leaves_the_base(folder: Path, rank: int | None) -> None:
+    before = {path.name: path.read_bytes() for path in (folder / "base").iterdir()}
+    output = train(read_recipe(recipe_at(folder, "run", rank)))
+    assert {path.name: path.read_bytes() for path in (folder / "base").iterdir()} == before
+    model = FocusModel.from_pretrained(folder / "base", output, device="cpu")
+    fresh = FocusModel(AutoModelForCausalLM.from_pretrained(folder / "base"), model.config)
+    moved = [
+        not torch.equal(value, fresh.adapter.parameters()[name])
+        for name, value in model.adapter.parameters().items()
+        if not name.endswith("candidate_down")
+    ]
+    assert all(moved)
+    assert sorted(losses(output)) == list(range(1, 9))
+
+
+def test_a_run_that_was_cut_ends_as_if_it_had_not_been(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train(read_recipe(recipe_at(folder, "whole")))
+
+    original, calls = FocusTrainer.compute_loss, []
+
+    def cut_at_the_fifth(self: FocusTrainer, *arguments: object, **options: object) -> object:
+        calls.append(1)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return original(self, *arguments, **options)  # type: ignore[arg-type]
+
+    recipe = read_recipe(recipe_at(folder, "cut"))
+    monkeypatch.setattr(FocusTrainer, "compute_loss", cut_at_the_fifth)
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe)
+    monkeypatch.setattr(FocusTrainer, "compute_loss", original)
+    resumed = train(recipe)
+
+    assert losses(resumed) == losses(whole)
+    found, wanted = load_file(resumed / WEIGHTS_NAME), load_file(whole / WEIGHTS_NAME)
+    assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_a_half_written_checkpoint_is_passed_over(folder: Path) -> None:
+    output = train(read_recipe(recipe_at(folder, "run")))
+    newest = newest_complete_checkpoint(output)
+    assert newest is not None
+    assert newest.name == "checkpoint-8"
+    weights = newest / WEIGHTS_NAME
+    weights.write_bytes(weights.read_bytes()[:-1])
+    older = newest_complete_checkpoint(output)
+    assert older is not None
+    assert older.name == "checkpoint-6"
+    (older / "complete.json").unlink()
+    assert newest_complete_checkpoint(output) is None
+
+
+def test_checkpoints_hold_no_base_weights(folder: Path) -> None:
+    output = train(read_recipe(recipe_at(folder, "run", rank=2)))
+    adapter_bytes = (output / WEIGHTS_NAME).stat().st_size
+    sizes = {path.name: path.stat().st_size for path in (output / "checkpoint-8").iterdir()}
+    assert "model.safetensors" not in sizes
+    assert "training_args.bin" not in sizes
+    # Two moments for every parameter, and the rest is small.
+    assert sizes["optimizer.pt"] < 2 * adapter_bytes + 40_000
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "words"),
+    [
+        ("focus.chunk_size=3", ConfigurationError, "Unknown settings.*chunk_size"),
+        ("steps=0", ConfigurationError, "`steps`"),
+        ("draws.supervision=some", ConfigurationError, "'all' or 'last'"),
+        ("data=[{kind: books}]", ConfigurationError, "must be one of"),
+        ("data=[]", ConfigurationError, "`data` is empty"),
+        ("arguments.learning_rat=1", ConfigurationError, "learning_rat"),
+        ("arguments.per_device_train_batch_size=4", ConfigurationError, "cannot be set"),
+        ("row_dtype=int8", ConfigurationError, "row_dtype"),
+        ("steps", ConfigurationError, "NAME=VALUE"),
+        ("data=[{kind: continuation, files: none-*.txt}]", InputError, "No file matches"),
+        ("data=[{kind: records, files: text/a.txt}]", InputError, "line 1, is not JSON"),
+    ],
+)
+def test_mistakes_in_a_recipe_are_one_sentence(folder: Path, override: str, error: type[Exception], words: str) -> None:
+    path = recipe_at(folder, "run")
+    with pytest.raises(error, match=words):
+        train(read_recipe(path, [override]))
+
+
+def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no recipe"):
+        read_recipe(tmp_path / "none.yaml")
+    (tmp_path / "bad.yaml").write_text("a: [")
+    with pytest.raises(InputError, match="not a YAML file"):
+        read_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "short.yaml").write_text("base: x")
+    with pytest.raises(ConfigurationError, match="lacks `output`"):
+        read_recipe(tmp_path / "short.yaml")
