@@ -18,11 +18,11 @@ class Stopwatch:
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self._times: list[float] = []
+        self.times: list[float] = []
 
     def put(self, value: Any) -> None:
         """Take note of a token."""
-        self._times.append(time.perf_counter() - self._start)
+        self.times.append(time.perf_counter() - self._start)
 
     def end(self) -> None:
         """Take no note of the end."""
@@ -30,14 +30,14 @@ class Stopwatch:
     @property
     def seconds_to_first_token(self) -> float:
         """Seconds from the start to the first token."""
-        return self._times[0] if self._times else 0.0
+        return self.times[0] if self.times else 0.0
 
     @property
     def tokens_per_second(self) -> float | None:
         """Tokens a second after the first one; ``None`` where there is no other."""
-        if len(self._times) < 2:
+        if len(self.times) < 2:
             return None
-        return (len(self._times) - 1) / (self._times[-1] - self._times[0])
+        return (len(self.times) - 1) / (self.times[-1] - self.times[0])
 
 
 @contextmanager

@@ -41,5 +41,5 @@ class PackedBatches(Dataset[PackedBatch]):
         return self._num_batches
 
     def __getitem__(self, index: int) -> PackedBatch:
-        examples = self._drawer.draw(random.Random(f"{self._seed}/{index}"))
+        examples = self._drawer.draw(random.Random(f"{self._seed}/{index}"), done=index / self._num_batches)
         return pack(examples, self._config, self._bos_token_id, self._pad_token_id)

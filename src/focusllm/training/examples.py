@@ -77,9 +77,10 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class DrawSettings:
-    """From what the draws are made.
+    """From what the draws are made, during one stage of a run.
 
     Attributes:
+        until: The share of the run that is over when the stage ends.
         chunk_lengths: Lengths of chunks, each as likely as the others.
         row_tokens: Tokens of chunks and prompt blocks in one batch, about.
         max_chunks: Most chunks of a sample.
@@ -92,6 +93,7 @@ class DrawSettings:
         supervision: ``"all"`` positions from the cut on, or the ``"last"`` one only, as in the published code.
     """
 
+    until: float = 1.0
     chunk_lengths: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048)
     row_tokens: int = 8192
     max_chunks: int = 128
@@ -114,19 +116,20 @@ class ExampleDrawer:
 
     Args:
         sources: Sources with the share each has of the samples.
-        settings: From what the draws are made.
+        stages: From what the draws are made, in order; few short chunks first make finding a fact far quicker
+            to learn.
         prompt_length: Tokens of prompt block to be expected behind each chunk, for sizing.
     """
 
-    def __init__(self, sources: Mapping[Source, float], settings: DrawSettings, prompt_length: int) -> None:
+    def __init__(self, sources: Mapping[Source, float], stages: Sequence[DrawSettings], prompt_length: int) -> None:
         self._sources = list(sources)
         self._shares = list(sources.values())
-        self._settings = settings
+        self._stages = stages
         self._prompt_length = prompt_length
 
-    def draw(self, rng: random.Random) -> list[TrainingExample]:
-        """Draw the examples of one batch."""
-        settings = self._settings
+    def draw(self, rng: random.Random, done: float = 0.0) -> list[TrainingExample]:
+        """Draw the examples of one batch; ``done`` is the share of the run that is over."""
+        settings = next((stage for stage in self._stages if done < stage.until), self._stages[-1])
         chunk_length = rng.choice(settings.chunk_lengths)
         local_filler = rng.randint(0, settings.local_filler) if rng.random() < 0.3 else 0
         # Blocks, questions and answers add to every chunk's row; their usual size is known well enough.

@@ -58,7 +58,7 @@ class Recipe:
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
         adapter: Adapter to start from, or ``None`` for fresh projections.
         focus: The method's settings.
-        draws: From what examples are drawn.
+        draws: From what examples are drawn, stage by stage.
         data: The sources.
         arguments: Options of ``transformers.TrainingArguments``, by their own names.
     """
@@ -71,7 +71,7 @@ class Recipe:
     row_dtype: str | None = None
     adapter: str | None = None
     focus: FocusConfig = field(default_factory=FocusConfig)
-    draws: DrawSettings = field(default_factory=DrawSettings)
+    draws: tuple[DrawSettings, ...] = (DrawSettings(),)
     data: tuple[DataSettings, ...] = (DataSettings("facts"),)
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
@@ -80,6 +80,9 @@ class Recipe:
             raise ConfigurationError(f"`row_dtype` must be bfloat16, float16 or left out; got {self.row_dtype!r}.")
         if isinstance(self.steps, bool) or self.steps < 1:
             raise ConfigurationError(f"`steps` must be a positive number; got {self.steps!r}.")
+        ends = [stage.until for stage in self.draws]
+        if not ends or ends != sorted(set(ends)) or ends[-1] != 1.0:
+            raise ConfigurationError(f"The stages of `draws` must have rising `until`, the last 1.0; got {ends}.")
         if not self.data:
             raise ConfigurationError("`data` is empty; name at least one source, such as {kind: facts}.")
 
@@ -125,7 +128,8 @@ def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
     if "focus" in values:
         values["focus"] = FocusConfig.from_dict(values["focus"])
     if "draws" in values:
-        values["draws"] = _build(DrawSettings, values["draws"], "draws")
+        stages = values["draws"] if isinstance(values["draws"], list) else [values["draws"]]
+        values["draws"] = [_build(DrawSettings, stage, "draws") for stage in stages]
     if "data" in values:
         values["data"] = [_build(DataSettings, entry, "data") for entry in values["data"]]
     return _build(Recipe, {**values, "folder": folder}, "the recipe")

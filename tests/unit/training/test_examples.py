@@ -28,7 +28,7 @@ def source() -> FactSource:
 
 
 def drawn(source: FactSource, **settings: object) -> list:
-    drawer = ExampleDrawer({source: 1.0}, DrawSettings(**settings), prompt_length=60)  # type: ignore[arg-type]
+    drawer = ExampleDrawer({source: 1.0}, [DrawSettings(**settings)], prompt_length=60)  # type: ignore[arg-type]
     return [example for seed in range(40) for example in drawer.draw(random.Random(seed))]
 
 
@@ -64,8 +64,18 @@ def test_virtual_chunks_keep_order_and_count(source: FactSource) -> None:
 
 
 def test_the_same_seed_draws_the_same(source: FactSource) -> None:
-    drawer = ExampleDrawer({source: 1.0}, DrawSettings(chunk_lengths=(64,), row_tokens=500), 60)
+    drawer = ExampleDrawer({source: 1.0}, [DrawSettings(chunk_lengths=(64,), row_tokens=500)], 60)
     assert drawer.draw(random.Random("a")) == drawer.draw(random.Random("a"))
+
+
+def test_stages_follow_each_other(source: FactSource) -> None:
+    stages = [DrawSettings(until=0.25, chunk_lengths=(16,), row_tokens=300), DrawSettings(chunk_lengths=(64,))]
+    drawer = ExampleDrawer({source: 1.0}, stages, 60)
+    longest = {
+        done: max(len(chunk) for seed in range(5) for e in drawer.draw(random.Random(seed), done) for chunk in e.chunks)
+        for done in (0.0, 0.24, 0.25, 0.99)
+    }
+    assert longest == {0.0: 16, 0.24: 16, 0.25: 64, 0.99: 64}
 
 
 def test_only_one_fact_answers_a_question() -> None:

@@ -124,6 +124,7 @@ def test_checkpoints_hold_no_base_weights(folder: Path) -> None:
         ("steps=0", ConfigurationError, "`steps`"),
         ("draws.supervision=some", ConfigurationError, "'all' or 'last'"),
         ("data=[{kind: books}]", ConfigurationError, "must be one of"),
+        ("draws=[{until: 0.5}, {until: 0.2}]", ConfigurationError, "rising `until`"),
         ("data=[]", ConfigurationError, "`data` is empty"),
         ("arguments.learning_rat=1", ConfigurationError, "learning_rat"),
         ("arguments.per_device_train_batch_size=4", ConfigurationError, "cannot be set"),

@@ -1,0 +1,202 @@
+"""The commands a person types, from the outside: what they print, where, and how they end."""
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from focusllm.cli.main import main
+from tiny import save_tiny_base
+
+TEXT = "".join(f"In the year {1000 + n} nothing of note happened in the valley. " for n in range(400))
+
+
+class Run:
+    """What a command printed, and its exit status."""
+
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Run ``focusllm`` with arguments."""
+
+    def run(*arguments: object) -> Run:
+        monkeypatch.setattr(sys, "argv", ["focusllm", *map(str, arguments)])
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.out + captured.err
+        return Run(status, captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "book.txt"
+    path.write_text(TEXT)
+    return path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_base(tmp_path_factory.mktemp("base"))
+
+
+OPTIONS = ("--chunk-length", 100, "--device", "cpu")
+
+
+def test_ask_with_one_s_own_base(command, book: Path, base: Path) -> None:
+    short = book.with_name("short.txt")
+    short.write_text(TEXT[:3000])
+    run = command("ask", short, "What happened?", "--model", base, *OPTIONS, "--max-new-tokens", 4, "--json")
+    assert run.status == 0
+    figures = json.loads(run.out)
+    assert figures["tokens"] == 3000 + len("\n\nQuestion: What happened?\nAnswer:")
+    assert figures["chunks"] == 30
+    assert figures["peak_memory_bytes"] > 0
+
+
+def test_ask_reads_standard_input(command, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(TEXT[:2000]))
+    run = command("ask", "-", "What?", "--model", base, *OPTIONS, "--max-new-tokens", 2)
+    assert run.status == 0
+    assert "tokens in 20 chunks" in run.err
+
+
+def test_several_files_are_several_documents(command, base: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(TEXT[:250])
+    run = command(
+        "ask", tmp_path / "a.txt", tmp_path / "b.txt", "What?",
+        "--model", base, "--json", "--max-new-tokens", 2, *OPTIONS,
+    )  # fmt: skip
+    assert json.loads(run.out)["chunks"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("missing.txt", "What?"), "There is no file"),
+        ((".", "What?"), "is a folder"),
+        (("book.txt",), "Give one or more files and then the question"),
+        (("book.txt", "  "), "The question is empty"),
+        (("empty.txt", "What?"), "is empty"),
+        (("binary.bin", "What?"), "not"),
+        (("zero.txt", "What?"), "zero bytes"),
+        (("book.txt", "What?", "--chunk-length", 5), "the base's window has 512"),
+        (("book.txt", "What?", "--chunk-length", 5000), "A chunk of"),
+        (("book.txt", "What?", "--dtype", "int3"), "--dtype must be one of"),
+        (("book.txt", "What?", "--local-refresh", "never"), "'recompute' or 'cached'"),
+        (("book.txt", "What?", "--adapter", "nowhere"), "No adapter at"),
+        (("book.txt", "What?", "--temperature", 0.5), "do_sample=True"),
+    ],
+)
+def test_wrong_use_is_one_clear_sentence(
+    command,
+    book: Path,
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple,
+    words: str,
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "binary.bin").write_bytes(bytes(range(256)))
+    (tmp_path / "zero.txt").write_bytes(b"abc\0def" * 100)
+    run = command("ask", *arguments, "--model", base, "--device", "cpu")
+    assert run.status == 1
+    assert run.out == ""
+    assert run.err.startswith("Error: ")
+    assert words in run.err.replace("\n", " ")
+
+
+def test_an_unsupported_model_is_refused_by_name(command, book: Path, tmp_path: Path) -> None:
+    (tmp_path / "gpt2").mkdir()
+    (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
+    run = command("ask", book, "What?", "--model", tmp_path / "gpt2")
+    assert run.status == 1
+    assert "'gpt2' is not supported" in run.err
+
+
+def test_train_then_ask_with_the_adapter(command, book: Path, base: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"base: {base}\noutput: {tmp_path / 'run'}\nsteps: 2\n"
+        "focus: {chunk_length: 64, local_length: 32, dynamic_prompt_length: 16, rank: 2}\n"
+        "draws: {chunk_lengths: [32], row_tokens: 300}\n"
+        f"data: [{{kind: continuation, files: {book}}}]\n"
+        "arguments: {disable_tqdm: true}\n"
+    )
+    run = command("train", "--config", recipe, "steps=3")
+    assert run.status == 0
+    assert f"The adapter is in {tmp_path / 'run'}" in run.out
+    run = command(
+        "ask", book, "What?", "--model", base, "--adapter", tmp_path / "run", "--max-new-tokens", 2,
+        "--chunk-length", 128, "--device", "cpu",
+    )  # fmt: skip
+    assert run.status == 0
+    damaged = tmp_path / "run" / "adapter_model.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-4] + b"\1\2\3\4")
+    run = command("ask", book, "What?", "--model", base, "--adapter", tmp_path / "run")
+    assert run.status == 1
+    assert "is damaged" in run.err
+
+
+def test_an_interrupted_training_says_how_to_go_on(
+    command,
+    base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("focusllm.training.trainer.FocusTrainer.compute_loss", interrupt)
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(f"base: {base}\noutput: {tmp_path / 'run'}\nsteps: 2\narguments: {{disable_tqdm: true}}\n")
+    run = command("train", "--config", recipe)
+    assert run.status == 1
+    assert "the same command goes on from the newest one" in run.err
+
+
+def test_models_lists_every_family(command) -> None:
+    run = command("models", "--names")
+    assert run.out.split() == ["gemma", "llama", "mistral", "phi", "qwen2", "qwen3"]
+    assert "exact" in command("models").out
+
+
+def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, tmp_path: Path) -> None:
+    arguments = (
+        "eval", "passkey", "--lengths", "900,1K", "--depths", 2, "--model", base, "--device", "cpu",
+        "--chunk-length", 100, "--local-length", 100, "-o", tmp_path / "out",
+    )  # fmt: skip
+    run = command(*arguments, "--trials", 1)
+    assert run.status == 0
+    assert "| 1,024 |" in run.out
+    run = command(*arguments, "--trials", 2)
+    lines = (tmp_path / "out" / "samples.jsonl").read_text().splitlines()
+    assert len(lines) == 1 + 4
+    assert len({json.loads(line)["seed"] for line in lines[1:]}) == 4
+    assert (tmp_path / "out" / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "out" / "table.md").exists()
+    run = command(*arguments, "--trials", 2, "--seed", 5)
+    assert run.status == 1
+    assert "holds another run" in run.err
+
+
+def test_help_and_version_as_a_process() -> None:
+    for arguments, words in ((["--help"], "ask"), (["--version"], "focusllm 0.1.0")):
+        done = subprocess.run(
+            [sys.executable, "-m", "focusllm", *arguments], capture_output=True, text=True, timeout=60, check=True
+        )
+        assert words in done.stdout

@@ -1,0 +1,75 @@
+"""What users can rely on: exported names, options of the commands, a quick import, rooms, small functions."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+import focusllm
+from focusllm.cli.main import app
+
+SOURCES = sorted(Path(focusllm.__file__).parent.rglob("*.py"))
+_MODEL = "adapter candidate_refresh chunk_length device dtype local_refresh model"
+_EVAL = f"{_MODEL} depths lengths local_length output seed system trials"
+OPTIONS = {
+    "ask": f"{_MODEL} arguments as_json max_new_tokens max_parallel_chunks quiet sample seed stats temperature top_p",
+    "demo": "device dtype seed tokens",
+    "train": "config overrides",
+    "models": "names",
+    "eval facts": _EVAL,
+    "eval passkey": f"{_EVAL} form",
+}
+
+
+def test_exported_names_exist_and_are_sorted() -> None:
+    assert focusllm.__all__ == sorted(focusllm.__all__)
+    for name in focusllm.__all__:
+        assert getattr(focusllm, name) is not None
+    with pytest.raises(AttributeError):
+        focusllm.nothing  # noqa: B018
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    code = "import sys, focusllm, focusllm.cli.main; print([n for n in ('torch', 'transformers') if n in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_options_of_the_commands_are_these() -> None:
+    group = typer.main.get_command(app)
+    found = {}
+    for name, command in group.commands.items():  # type: ignore[attr-defined]
+        children = getattr(command, "commands", None)
+        for path, one in [(f"{name} {c}", o) for c, o in children.items()] if children else [(name, command)]:
+            found[path] = {parameter.name for parameter in one.params}
+            assert all(getattr(parameter, "help", None) for parameter in one.params), path
+            assert one.help
+    assert found == {path: set(names.split()) for path, names in OPTIONS.items()}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_files_and_functions_are_small(path: Path) -> None:
+    text = path.read_text()
+    assert len(text.splitlines()) <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            body = node.body[1:] if ast.get_docstring(node) else node.body
+            length = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
+            assert length <= 40, f"{node.name} has {length} lines"
+
+
+def test_there_is_no_pickle_and_no_remote_code() -> None:
+    text = "".join(path.read_text() for path in SOURCES)
+    for banned in ("import pickle", "torch.load(", "trust_remote_code=True", "eval(", "beacon_embed"):
+        assert banned not in text
+
+
+def test_public_objects_say_what_they_are() -> None:
+    for name in focusllm.__all__:
+        value = getattr(focusllm, name)
+        if inspect.isclass(value):
+            assert inspect.getdoc(value)
