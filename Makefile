@@ -37,8 +37,8 @@ format: $(READY)  ## Format the code.
 bench: $(READY)  ## Compare speeds and memory side by side.
 	$(BIN)/python benchmarks/reading.py
 
-docs: $(READY)  ## Draw the figures of the documents again.
-	$(BIN)/python docs/figures/decode_step.py
+docs: $(READY)  ## Run the code in the documents and check what they link to.
+	$(BIN)/python -m pytest -q tests/surface/test_documents.py
 
 tiny: $(READY)  ## Train the bundled model from nothing (hours on two CPU cores) and put it into the package.
 	$(BIN)/python recipes/tiny/tokenizer.py $(TINY)/tokenizer

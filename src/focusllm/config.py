@@ -84,6 +84,10 @@ class FocusConfig:
         """Return the settings as plain values, for JSON."""
         return json.loads(json.dumps(asdict(self)))
 
+    def changed(self, changes: Mapping[str, Any]) -> "FocusConfig":
+        """Return the settings with some of them changed; see :meth:`from_dict` for what is refused."""
+        return self.from_dict({**self.to_dict(), **changes})
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "FocusConfig":
         """Build a config from plain values.

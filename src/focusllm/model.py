@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_o
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
-from focusllm.decoding.generate import GenerationSettings, Streamer, generate
+from focusllm.decoding.generate import Streamer, generate, settings_for
+from focusllm.decoding.padding import unpadded_rows, with_new_tokens
 from focusllm.decoding.state import FocusState
 from focusllm.documents import text_of
 from focusllm.errors import ConfigurationError, InputError
@@ -107,7 +108,8 @@ class FocusModel(nn.Module):
         if base is None:
             base, adapter = BASE_PATH, adapter or ADAPTER_PATH
         record = None if adapter is None else read_adapter_record(adapter)
-        settings = _settings(None if record is None else record.config, config)
+        own = FocusConfig() if record is None else record.config
+        settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
         loaded, tokenizer = load_base(str(base), dtype)
         device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         nn.Module.to(loaded, device)
@@ -127,7 +129,7 @@ class FocusModel(nn.Module):
         Raises:
             ConfigurationError: A name is unknown, a value out of range, or the change would need another adapter.
         """
-        settings = _settings(self.config, changes)
+        settings = self.config.changed(changes)
         for name in ("rank", "candidate_projections"):
             if getattr(settings, name) != getattr(self.config, name):
                 raise ConfigurationError(f"`{name}` belongs to the adapter; make or load a model with another one.")
@@ -186,15 +188,12 @@ class FocusModel(nn.Module):
         Returns:
             The sequences with the new tokens behind them, padded on the right.
         """
-        chosen = _generation_settings(self.base, max_new_tokens, settings)
+        chosen = settings_for(self.base, max_new_tokens, settings)
         sequences = self._split(input_ids, attention_mask, max_new_tokens)
         if streamer is not None:
             streamer.put(input_ids.cpu())
         new = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
-        longest = max(map(len, new))
-        padding = pad_token_id_of(self.base, self.tokenizer)
-        padded = [[*row, *[padding] * (longest - len(row))] for row in new]
-        return torch.cat((input_ids, torch.tensor(padded, device=input_ids.device, dtype=input_ids.dtype)), dim=1)
+        return with_new_tokens(input_ids, new, pad_token_id_of(self.base, self.tokenizer))
 
     def ask(
         self,
@@ -225,7 +224,7 @@ class FocusModel(nn.Module):
         started = time.perf_counter()
         sequences = self._split_questions(document, questions, max_new_tokens)
         settings = {"stop_strings": self.config.answer_stops, **settings}
-        chosen = _generation_settings(self.base, max_new_tokens, settings)
+        chosen = settings_for(self.base, max_new_tokens, settings)
         rows = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
         seconds = time.perf_counter() - started
         answers = [
@@ -272,17 +271,7 @@ class FocusModel(nn.Module):
         return self.base
 
     def _split(self, input_ids: Tensor, attention_mask: Tensor | None, new_tokens: int) -> list[SplitSequence]:
-        rows = input_ids.tolist()
-        if attention_mask is not None:
-            if attention_mask.shape != input_ids.shape:
-                raise InputError(
-                    f"`attention_mask` must have the shape of `input_ids`, {tuple(input_ids.shape)}; "
-                    f"got {tuple(attention_mask.shape)}."
-                )
-            rows = [
-                [token for token, is_kept in zip(row, mask, strict=True) if is_kept]
-                for row, mask in zip(rows, attention_mask.tolist(), strict=True)
-            ]
+        rows = unpadded_rows(input_ids, attention_mask)
         window = self.window - new_tokens
         return [split_sequence(row, window, self.config.chunk_length, self.config.local_length) for row in rows]
 
@@ -308,21 +297,3 @@ class FocusModel(nn.Module):
         for stop in self.config.answer_stops:
             text = text.removesuffix(stop)
         return text.strip()
-
-
-def _settings(own: FocusConfig | None, given: FocusConfig | Mapping[str, Any] | None) -> FocusConfig:
-    if isinstance(given, FocusConfig):
-        return given
-    base = own or FocusConfig()
-    return FocusConfig.from_dict({**base.to_dict(), **given}) if given else base
-
-
-def _generation_settings(base: Any, max_new_tokens: int, given: Mapping[str, Any]) -> GenerationSettings:
-    eos = getattr(base.generation_config, "eos_token_id", None)
-    eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
-    try:
-        settings = GenerationSettings(max_new_tokens=max_new_tokens, eos_token_ids=eos_ids)
-        return replace(settings, **given)
-    except TypeError as error:
-        accepted = ", ".join(GenerationSettings.__dataclass_fields__)
-        raise ConfigurationError(f"{error}. Accepted are {accepted}.") from error

@@ -23,7 +23,7 @@ app.command("train")(train.train)
 app.command("models")(models.models)
 
 
-def _print_version(is_asked: bool) -> None:
+def _print_version(is_asked: bool | None) -> None:
     if is_asked:
         typer.echo(f"focusllm {__version__}")
         raise typer.Exit
@@ -31,7 +31,9 @@ def _print_version(is_asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Show the version."),
+    version: bool | None = typer.Option(
+        None, "--version", callback=_print_version, is_eager=True, help="Show the version."
+    ),
 ) -> None:
     """Read documents far longer than a language model's window."""
 

@@ -1,7 +1,7 @@
 """The generate loop: prefill, choose, step, until a stop condition holds."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -82,6 +82,22 @@ class GenerationSettings:
         except ValueError as error:
             raise ConfigurationError(str(error)) from error
         return processors
+
+
+def settings_for(base: Any, max_new_tokens: int, given: Mapping[str, Any]) -> GenerationSettings:
+    """Return settings with the base's own end-of-sequence tokens, where none are given.
+
+    Raises:
+        ConfigurationError: A name is unknown, or a value out of range.
+    """
+    eos = getattr(base.generation_config, "eos_token_id", None)
+    eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+    try:
+        settings = GenerationSettings(max_new_tokens=max_new_tokens, eos_token_ids=eos_ids)
+        return replace(settings, **given)
+    except TypeError as error:
+        accepted = ", ".join(GenerationSettings.__dataclass_fields__)
+        raise ConfigurationError(f"{error}. Accepted are {accepted}.") from error
 
 
 class _Stops:

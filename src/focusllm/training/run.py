@@ -1,10 +1,11 @@
 """Running a recipe from start, or from where it was cut, to a finished adapter."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
 
 from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import load_adapter, save_adapter
@@ -19,8 +20,12 @@ from focusllm.training.trainer import FocusTrainer, newest_complete_checkpoint, 
 _FIXED = {"per_device_train_batch_size": 1, "remove_unused_columns": False}
 
 
-def train(recipe: Recipe) -> Path:
+def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     """Train an adapter as the recipe says, going on from the newest complete checkpoint of its output folder.
+
+    Args:
+        recipe: What to train, from what, and how.
+        callbacks: Called by the Trainer as the run goes on.
 
     Returns:
         The folder that holds the finished adapter.
@@ -45,7 +50,14 @@ def train(recipe: Recipe) -> Path:
         seed=recipe.seed,
     )
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
-    trainer = FocusTrainer(adapter=adapter, config=recipe.focus, model=objective, args=arguments, train_dataset=batches)
+    trainer = FocusTrainer(
+        adapter=adapter,
+        config=recipe.focus,
+        model=objective,
+        args=arguments,
+        train_dataset=batches,
+        callbacks=list(callbacks),
+    )
     checkpoint = newest_complete_checkpoint(recipe.output)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     save_adapter(recipe.output, adapter, recipe.focus, base)

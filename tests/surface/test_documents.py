@@ -1,0 +1,39 @@
+"""The code in the documents runs, and what they link to exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def python_blocks(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", path.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("number", range(len(python_blocks(ROOT / "README.md"))))
+def test_the_readme_s_python_runs(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    exec(compile(python_blocks(ROOT / "README.md")[number], "README.md", "exec"), {})
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_links_and_named_files_exist(path: Path) -> None:
+    text = path.read_text()
+    for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+        assert (path.parent / target).exists(), target
+    for target in re.findall(r"`((?:tests|docs|recipes|benchmarks)/[\w/.-]+)`", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_every_command_of_the_readme_is_one() -> None:
+    from typer.main import get_command
+
+    from focusllm.cli.main import app
+
+    names = set(get_command(app).commands)  # type: ignore[attr-defined]
+    used = re.findall(r"^(?:cat .*\| )?focusllm (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert used
+    assert set(used) <= names
