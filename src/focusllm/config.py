@@ -18,7 +18,8 @@ class FocusConfig:
     Attributes:
         chunk_length: Tokens in a chunk; the last chunk of a document may be shorter.
         local_length: Tokens of local context when a long sequence is split by the model itself.
-        dynamic_prompt_length: Tokens of the local context that are appended to every chunk.
+        dynamic_prompt_length: Tokens of the local context that are appended to every chunk; all of it where it
+            is shorter.
         rank: ``None`` trains full candidate projections (the paper's); a number trains a low-rank
             difference to the frozen projections instead (ours).
         candidate_projections: Which of the attention projections a candidate has of its own.
@@ -50,11 +51,6 @@ class FocusConfig:
             _require_positive(name, getattr(self, name))
         if self.rank is not None:
             _require_positive("rank", self.rank)
-        if self.dynamic_prompt_length > self.local_length:
-            raise ConfigurationError(
-                f"`dynamic_prompt_length` is taken from the local context and must be at most `local_length`; "
-                f"got {self.dynamic_prompt_length} and {self.local_length}. Lower the first or raise the second."
-            )
         if isinstance(self.candidate_refresh, bool) or self.candidate_refresh < 0:
             raise ConfigurationError(
                 f"`candidate_refresh` must be 0 (candidates are made once) or a number of tokens; "

@@ -20,7 +20,6 @@ def test_the_defaults_are_the_paper_s() -> None:
         ({"chunk_length": 0}, "chunk_length"),
         ({"chunk_length": True}, "chunk_length"),
         ({"rank": -1}, "rank"),
-        ({"dynamic_prompt_length": 4096}, "at most `local_length`"),
         ({"candidate_refresh": -1}, "candidate_refresh"),
         ({"local_refresh": "sometimes"}, "recompute"),
         ({"candidate_projections": ("q", "x")}, "candidate_projections"),

@@ -1,0 +1,67 @@
+"""The model inside the package: its bounds, and that it reads far beyond its window."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from focusllm import FocusModel
+from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
+from focusllm.cli.main import main
+from focusllm.evaluation.runner import Grid, run_grid
+from focusllm.evaluation.systems import FocusSystem, TruncatedSystem
+from focusllm.evaluation.tasks.facts import Facts
+from focusllm.evaluation.tasks.passkey import Passkey
+
+
+@pytest.fixture(scope="module")
+def model() -> FocusModel:
+    torch.set_num_threads(2)
+    return FocusModel.from_pretrained(device="cpu")
+
+
+def test_it_is_small_and_holds_no_pickle() -> None:
+    files = [path for folder in (BASE_PATH, ADAPTER_PATH) for path in folder.iterdir()]
+    assert sum(path.stat().st_size for path in files) <= 25_000_000
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+
+
+def test_its_base_has_at_most_ten_million_parameters_and_a_window_of_1024(model: FocusModel) -> None:
+    with model.disabled() as base:
+        assert sum(parameter.numel() for parameter in base.parameters()) <= 10_000_000
+    assert model.window == 1024
+
+
+@pytest.mark.parametrize("local_refresh", ["recompute", "cached"])
+def test_passkeys_eight_windows_long_are_found(model: FocusModel, local_refresh: str, tmp_path: Path) -> None:
+    model.configure(local_refresh=local_refresh)
+    records = run_grid(Passkey(), FocusSystem(model), model, Grid((8192,), 5, trials=10), tmp_path / "focus.jsonl")
+    assert sum(record["is_right"] for record in records) >= 9
+    records = run_grid(Passkey(), TruncatedSystem(model), model, Grid((8192,), 5, trials=10), tmp_path / "base.jsonl")
+    assert sum(record["is_right"] for record in records) <= 3
+
+
+def test_facts_in_unseen_wordings_are_found_more_often_than_not(model: FocusModel, tmp_path: Path) -> None:
+    grid = Grid((8192,), num_depths=5, trials=20)
+    records = run_grid(Facts(), FocusSystem(model), model, grid, tmp_path / "facts.jsonl")
+    assert sum(record["is_right"] for record in records) >= 11
+
+
+def test_the_demo_shows_both_answers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["focusllm", "demo", "--tokens", "5000", "--device", "cpu"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert not end.value.code
+    printed = capsys.readouterr().out
+    assert "FocusLLM" in printed
+    assert "the base alone" in printed
+    assert "seed 0" in printed
+
+
+def test_several_questions_are_one_batch(model: FocusModel) -> None:
+    text = "".join(f"Nothing was said about item {number}.\n" for number in range(900))
+    together = model.ask(text, ["What is the color of the door?", "What is the code?"], max_new_tokens=5)
+    assert isinstance(together, list)
+    for question, answer in zip(["What is the color of the door?", "What is the code?"], together, strict=True):
+        assert model.ask(text, question, max_new_tokens=5).token_ids == answer.token_ids  # type: ignore[union-attr]
