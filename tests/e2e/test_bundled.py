@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from focusllm import FocusModel
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
@@ -17,7 +16,6 @@ from focusllm.evaluation.tasks.passkey import Passkey
 
 @pytest.fixture(scope="module")
 def model() -> FocusModel:
-    torch.set_num_threads(2)
     return FocusModel.from_pretrained(device="cpu")
 
 
