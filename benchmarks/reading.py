@@ -16,9 +16,9 @@ from typing import Any
 WAYS: dict[str, dict[str, Any]] = {
     "recompute (paper)": {},
     "cached local": {"local_refresh": "cached"},
-    "candidates once, cached local": {"local_refresh": "cached", "candidate_refresh": 0},
-    "recompute, one chunk at a time": {"max_parallel_chunks": 1},
-    "recompute, float32": {"dtype": "float32"},
+    "cached local and candidates once": {"local_refresh": "cached", "candidate_refresh": 0},
+    "recompute with one chunk at a time": {"max_parallel_chunks": 1},
+    "recompute in float32": {"dtype": "float32"},
 }
 
 
