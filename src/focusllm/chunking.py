@@ -65,9 +65,8 @@ def split_documents(
     """
     if not local:
         raise InputError("The local context is empty: ask a question, or give the text to be continued.")
-    whole = [token for document in documents for token in document] + list(local)
-    if len(whole) <= window:
-        return SplitSequence((), whole)
+    if sum(map(len, documents)) + len(local) <= window:
+        return SplitSequence((), [token for document in (*documents, local) for token in document])
     chunks = tuple(chunk for document in documents for chunk in cut_into_chunks(document, chunk_length))
     return SplitSequence(chunks, local)
 

@@ -1,5 +1,6 @@
 """Prefill and decode steps. Source: paper, sections 2.1 and 2.2; cached local contexts and refresh intervals: ours."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -112,12 +113,9 @@ class FocusEngine:
     def _plan_chunks(self, sequences: Sequence[SplitSequence]) -> list[ChunkBatch]:
         """Put chunks whose rows have equal lengths together, at most so many at a time."""
         places = [(s, c) for s, sequence in enumerate(sequences) for c in range(sequence.num_chunks)]
-
-        def row_length(place: tuple[int, int]) -> int:
-            return len(self._chunk_row(sequences[place[0]], place[1]))
-
+        lengths = {place: len(self._chunk_row(sequences[place[0]], place[1])) for place in places}
         batches = []
-        for length, group in groupby(sorted(places, key=row_length), key=row_length):
+        for length, group in groupby(sorted(places, key=lengths.__getitem__), key=lengths.__getitem__):
             members = list(group)
             at_once = self.max_parallel_chunks or max(_TOKENS_AT_ONCE.get(self.device.type, 65536) // length, 1)
             for start in range(0, len(members), at_once):
@@ -153,7 +151,7 @@ class FocusEngine:
 
     def _run_locals(self, state: FocusState, candidates: CandidatesByPlace, new_tokens: Tensor | None) -> None:
         logits: dict[int, Tensor] = {}
-        counts = {sequence: sum(s == sequence for s, _ in candidates) for sequence, _ in candidates}
+        counts = Counter(sequence for sequence, _ in candidates)
         for local in state.locals:
             if local.sequences[0] in counts:
                 numbers = range(counts[local.sequences[0]])

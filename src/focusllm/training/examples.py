@@ -6,7 +6,7 @@ Source: paper, appendix C; virtual chunks and cuts inside the supervised part: o
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from focusllm.errors import ConfigurationError
@@ -147,12 +147,11 @@ def _log_uniform(rng: random.Random, low: int, high: int) -> int:
 
 
 def _example(rng: random.Random, sample: Sample, settings: DrawSettings) -> TrainingExample:
-    cut, weights = sample.cut, sample.weights
     if settings.supervision == "last":
         # The published code supervises the token right after the sampled local window, and nothing else.
-        local = sample.local[: cut + 2]
-        return _spread(rng, Sample(sample.chunks, sample.protected, local, cut, [1.0] * len(local)), settings)
-    return _spread(rng, Sample(sample.chunks, sample.protected, sample.local, cut, weights), settings)
+        local = sample.local[: sample.cut + 2]
+        sample = replace(sample, local=local, weights=[1.0] * len(local))
+    return _spread(rng, sample, settings)
 
 
 def _spread(rng: random.Random, sample: Sample, settings: DrawSettings) -> TrainingExample:

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments
+from transformers import TrainerCallback, TrainingArguments
 
 from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import load_adapter, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
-from focusllm.errors import ConfigurationError
+from focusllm.condensing.bases import bos_token_id_of, load_base
+from focusllm.errors import ConfigurationError, InputError
 from focusllm.training.batches import PackedBatches
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
@@ -32,11 +33,13 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
 
     Raises:
         ConfigurationError: An option is not one of ``transformers.TrainingArguments``.
+        InputError: The base cannot be loaded, or has no tokenizer.
     """
     seed_everything(recipe.seed)
     base_path = resolve_base(recipe.base, recipe.folder)
-    base: Any = AutoModelForCausalLM.from_pretrained(base_path, dtype=torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(base_path)
+    base, tokenizer = load_base(base_path, torch.float32)
+    if tokenizer is None:
+        raise InputError(f"The base model {recipe.base!r} has no tokenizer; training reads text and needs one.")
     adapter = CandidateAdapter(base, recipe.focus)
     if recipe.adapter is not None:
         load_adapter(recipe.folder / recipe.adapter, adapter, base)
@@ -44,7 +47,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     batches = PackedBatches(
         make_drawer(recipe, tokenizer),
         recipe.focus,
-        tokenizer.bos_token_id,
+        bos_token_id_of(base, tokenizer),
         pad_token_id=0,
         num_batches=recipe.steps * arguments.gradient_accumulation_steps,
         seed=recipe.seed,

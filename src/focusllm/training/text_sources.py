@@ -8,6 +8,7 @@ from typing import Literal
 
 from focusllm.bundled.text import installation_texts
 from focusllm.chunking import cut_into_chunks
+from focusllm.documents import text_of
 from focusllm.errors import InputError, TrainingError
 from focusllm.training.examples import Draws, Sample
 
@@ -15,7 +16,6 @@ Encode = Callable[[str], list[int]]
 Loss = Literal["continuation", "reconstruction"]
 # The standard library's own text, as a place among files; the share bundled models may be trained on.
 INSTALLATION = "installation:train"
-_WHITE_SPACE_ONLY = "it holds no text"
 
 
 class TextSource:
@@ -95,7 +95,7 @@ def read_texts(patterns: Sequence[str], folder: Path) -> Iterator[str]:
             if path.suffix == ".jsonl":
                 yield from (str(record["text"]) for record in _records(path, ("text",)))
             else:
-                yield _read_text(path)
+                yield text_of(path)
 
 
 def read_records(patterns: Sequence[str], folder: Path) -> Iterator[tuple[str, str]]:
@@ -121,18 +121,8 @@ def _matching(pattern: str, folder: Path) -> list[Path]:
     return found
 
 
-def _read_text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 text ({error}). Convert it, or leave it out.") from error
-    if not text.strip():
-        raise InputError(f"{path} is empty: {_WHITE_SPACE_ONLY}. Leave it out.")
-    return text
-
-
 def _records(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, object]]:
-    for number, line in enumerate(_read_text(path).splitlines(), start=1):
+    for number, line in enumerate(text_of(path).splitlines(), start=1):
         if not line.strip():
             continue
         try:

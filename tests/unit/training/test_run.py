@@ -121,6 +121,7 @@ def test_checkpoints_hold_no_base_weights(folder: Path) -> None:
     ("override", "error", "words"),
     [
         ("focus.chunk_size=3", ConfigurationError, "Unknown settings.*chunk_size"),
+        ("base=nothing", InputError, "cannot be loaded"),
         ("steps=0", ConfigurationError, "`steps`"),
         ("draws.supervision=some", ConfigurationError, "'all' or 'last'"),
         ("data=[{kind: books}]", ConfigurationError, "must be one of"),
