@@ -72,6 +72,16 @@ def disturb(model: FocusModel, scale: float = 0.1) -> None:
             parameter.add_(noise.to(parameter.dtype) * scale)
 
 
+def published_names(model: FocusModel) -> dict[str, Tensor]:
+    """Return the model's candidate projections under the names of the authors' checkpoint."""
+    state = {"model.beacon_embed_tokens.weight": torch.zeros(1, 32)}
+    for name, value in model.adapter.parameters().items():
+        _, layer, role, parameter = name.split(".")
+        kind = parameter.removeprefix("candidate_")
+        state[f"model.layers.{layer}.self_attn.beacon_{role}_proj.{kind}"] = value.detach().clone()
+    return state
+
+
 def random_ids(length: int, seed: int = 0) -> list[int]:
     """Draw token ids without special tokens."""
     generator = torch.Generator().manual_seed(seed)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from focusllm import FocusConfig, FocusModel
-from tiny import BOS, FAMILY_NAMES, SMALL, random_ids, reference_of, tiny_model
+from tiny import BOS, FAMILY_NAMES, SMALL, published_names, random_ids, reference_of, tiny_base, tiny_model
 
 # Rotary angles are computed in single precision by transformers, whatever the model's own.
 EXACT = 1e-6
@@ -68,6 +68,18 @@ def test_every_policy_equals_the_reference(config: FocusConfig) -> None:
 )
 def test_every_option_equals_the_reference(config: FocusConfig) -> None:
     assert largest_difference(tiny_model(config=config), num_tokens=70, steps=3) <= EXACT
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_published_weights_decode_as_the_reference_does(dtype: torch.dtype) -> None:
+    """A base whose scores have the size of a real model's: the tolerance is absolute."""
+    state = published_names(tiny_model("llama", dtype=dtype))
+    base = tiny_base("llama", dtype)
+    with torch.no_grad():
+        base.lm_head.weight.div_(4)
+    model = FocusModel(base, SMALL).eval()
+    model.load_published_weights(state)
+    assert largest_difference(model) <= 1e-5
 
 
 def test_local_context_that_starts_with_bos_gets_no_second_one() -> None:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -24,23 +23,23 @@ class CandidateKV:
         """Return the candidates with their keys ``shift`` positions further on."""
         return CandidateKV([(mover.move(keys, shift), values) for keys, values in self.layers])
 
-    def row(self, index: int) -> "CandidateKV":
-        """Return one row, still with its leading axis."""
-        return CandidateKV([(keys[index : index + 1], values[index : index + 1]) for keys, values in self.layers])
+    def room_for(self, rows: int, candidates: int) -> "CandidateKV":
+        """Return room for so many candidates of the same layers, heads and kind, not yet filled."""
 
+        def room(states: Tensor) -> Tensor:
+            return states.new_empty(rows, states.shape[1], candidates, states.shape[3])
 
-def join_candidates(parts: Sequence[CandidateKV]) -> CandidateKV:
-    """Put the candidates of one sequence side by side, in the order of their chunks."""
-    return _concatenate(parts, dim=-2)
+        return CandidateKV([(room(keys), room(values)) for keys, values in self.layers])
 
+    def put(self, made: "CandidateKV", sources: Sequence[int], rows: Sequence[int], numbers: Sequence[int]) -> None:
+        """Put rows of new candidates, one candidate each, where they belong.
 
-def stack_rows(parts: Sequence[CandidateKV]) -> CandidateKV:
-    """Put the candidates of several sequences under each other."""
-    return _concatenate(parts, dim=0)
-
-
-def _concatenate(parts: Sequence[CandidateKV], dim: int) -> CandidateKV:
-    layers = zip(*(part.layers for part in parts), strict=True)
-    return CandidateKV(
-        [(torch.cat([k for k, _ in pairs], dim=dim), torch.cat([v for _, v in pairs], dim=dim)) for pairs in layers]
-    )
+        Args:
+            made: New candidates, (rows, kv_heads, 1, head_dim).
+            sources: Which rows of it.
+            rows: For each, the row here.
+            numbers: For each, the candidate's place in that row.
+        """
+        for mine, new in zip(self.layers, made.layers, strict=True):
+            for states, new_states in zip(mine, new, strict=True):
+                states[rows, :, numbers] = new_states[sources, :, 0]

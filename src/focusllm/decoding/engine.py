@@ -1,6 +1,5 @@
 """Prefill and decode steps. Source: paper, sections 2.1 and 2.2; cached local contexts and refresh intervals: ours."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from itertools import groupby
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from focusllm.cache.candidates import CandidateKV, join_candidates, stack_rows
+from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.layers import cache_from, growing_cache, overwrite_prefix
 from focusllm.chunking import SplitSequence, block, prompt_block
@@ -23,9 +22,10 @@ from focusllm.decoding.state import FocusState, LocalBatch
 # Called with the chunk tokens read so far, and those to be read in all.
 Progress = Callable[[int, int], None]
 # Tokens that go through the base at once, when the user does not say: enough to keep the device busy.
-_TOKENS_AT_ONCE = {"cpu": 8192, "cuda": 65536}
+_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 
-CandidatesByPlace = dict[tuple[int, int], CandidateKV]
+# Chunks that were run together, and the candidates they gave.
+Made = list[tuple[ChunkBatch, CandidateKV]]
 
 
 class FocusEngine:
@@ -73,16 +73,16 @@ class FocusEngine:
         for sequence in sequences:
             check_room(sequence, self.config, self.window)
         chunks = ChunkCache(self._plan_chunks(sequences))
-        candidates: CandidatesByPlace = {}
+        made: Made = []
         read, total = 0, sum(len(chunk) for sequence in sequences for chunk in sequence.chunks)
         for batch in chunks.batches:
             rows = torch.tensor(self._chunk_rows(sequences, batch), device=self.device)
-            self._condense(batch, rows, candidates)
+            made.append((batch, self._condenser.condense(batch, rows)))
             if progress is not None:
                 read += sum(len(sequences[sequence].chunks[chunk]) for sequence, chunk in batch.places)
                 progress(read, total)
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences))
-        self._run_locals(state, candidates, new_tokens=None)
+        self._run_locals(state, made, new_tokens=None)
         return state
 
     @torch.no_grad()
@@ -99,15 +99,16 @@ class FocusEngine:
         after = FocusState(state.logits, state.chunks, state.locals, [*state.pending, token_ids])
         for local in after.locals:
             self._check_growth(local, after)
-        candidates: CandidatesByPlace = {}
+        made: Made = []
         if len(after.pending) == self.config.candidate_refresh:
             for batch in after.chunks.batches:
                 new = torch.stack(
                     [tokens[[sequence for sequence, _ in batch.places]] for tokens in after.pending], dim=1
                 )
-                self._condense(batch, torch.cat((batch.candidate_ids.unsqueeze(1), new), dim=1), candidates)
+                rows = torch.cat((batch.candidate_ids.unsqueeze(1), new), dim=1)
+                made.append((batch, self._condenser.condense(batch, rows)))
             after.pending = []
-        self._run_locals(after, candidates, new_tokens=token_ids)
+        self._run_locals(after, made, new_tokens=token_ids)
         return after
 
     def _plan_chunks(self, sequences: Sequence[SplitSequence]) -> list[ChunkBatch]:
@@ -132,10 +133,6 @@ class FocusEngine:
         prompt = prompt_block(sequence.local, self.config.dynamic_prompt_length, local_bos)
         return block(sequence.chunks[chunk], chunk_bos) + prompt
 
-    def _condense(self, batch: ChunkBatch, rows: Tensor, candidates: CandidatesByPlace) -> None:
-        made = self._condenser.condense(batch, rows)
-        candidates.update({place: made.row(index) for index, place in enumerate(batch.places)})
-
     def _plan_locals(self, sequences: Sequence[SplitSequence]) -> list[LocalBatch]:
         """Put local contexts of equal shape together."""
         local_bos = self.bos_token_id if self.config.insert_bos else None
@@ -145,21 +142,17 @@ class FocusEngine:
         for index, sequence in enumerate(sequences):
             by_shape.setdefault((sequence.num_chunks, len(blocks[index])), []).append(index)
         return [
-            LocalBatch(indices, torch.tensor([blocks[i] for i in indices], device=self.device))
-            for indices in by_shape.values()
+            LocalBatch(indices, num_candidates, torch.tensor([blocks[i] for i in indices], device=self.device))
+            for (num_candidates, _), indices in by_shape.items()
         ]
 
-    def _run_locals(self, state: FocusState, candidates: CandidatesByPlace, new_tokens: Tensor | None) -> None:
+    def _run_locals(self, state: FocusState, made: Made, new_tokens: Tensor | None) -> None:
         logits: dict[int, Tensor] = {}
-        counts = Counter(sequence for sequence, _ in candidates)
         for local in state.locals:
-            if local.sequences[0] in counts:
-                numbers = range(counts[local.sequences[0]])
-                local.candidates = stack_rows(
-                    [join_candidates([candidates[s, number] for number in numbers]) for s in local.sequences]
-                )
+            for batch, candidates in made:
+                local.put(batch, candidates)
             new = None if new_tokens is None else new_tokens[local.sequences].unsqueeze(1)
-            rows = self._run_local(local, new, is_refreshed=bool(candidates))
+            rows = self._run_local(local, new, is_refreshed=bool(made))
             logits.update(zip(local.sequences, rows, strict=True))
         state.logits = torch.stack([logits[index] for index in range(len(logits))])
 

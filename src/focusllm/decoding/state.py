@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
-from focusllm.cache.chunks import ChunkCache
+from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.errors import StateError
 
 
@@ -18,20 +18,28 @@ class LocalBatch:
 
     Attributes:
         sequences: Which sequences of the batch they are.
+        num_candidates: How many candidates stand in front of each of them.
         token_ids: The local blocks, with all tokens decoded so far.
         candidates: The candidates in front of them; ``None`` where there are no chunks.
         cache: Keys and values of candidates and local tokens, kept while the local context is cached.
     """
 
     sequences: list[int]
+    num_candidates: int
     token_ids: Int[Tensor, "rows local"]
     candidates: CandidateKV | None = None
     cache: Cache | None = None
 
-    @property
-    def num_candidates(self) -> int:
-        """How many candidates stand in front of each local context."""
-        return 0 if self.candidates is None else self.candidates.layers[0][0].shape[-2]
+    def put(self, batch: ChunkBatch, made: CandidateKV) -> None:
+        """Put the new candidates of a batch of chunks in front of those local contexts here that they belong to."""
+        row_of = {sequence: row for row, sequence in enumerate(self.sequences)}
+        sources = [index for index, (sequence, _) in enumerate(batch.places) if sequence in row_of]
+        if not sources:
+            return
+        if self.candidates is None:
+            self.candidates = made.room_for(len(self.sequences), self.num_candidates)
+        rows = [row_of[batch.places[index][0]] for index in sources]
+        self.candidates.put(made, sources, rows, [batch.places[index][1] for index in sources])
 
 
 @dataclass

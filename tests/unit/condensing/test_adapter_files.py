@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from focusllm import FocusModel
 from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter
 from focusllm.errors import AdapterError, ConfigurationError
-from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
+from tiny import SMALL, disturb, published_names, random_ids, tiny_base, tiny_model
 
 
 @pytest.fixture
@@ -117,11 +117,7 @@ def test_a_cut_while_saving_leaves_the_old_adapter(saved: Path, monkeypatch: pyt
 def test_published_names_are_read_and_the_rest_is_passed_over() -> None:
     model = FocusModel(tiny_base("qwen2"), SMALL).eval()
     wanted = tiny_model("qwen2")
-    state = {"model.beacon_embed_tokens.weight": torch.zeros(1, 32)}
-    for name, value in wanted.adapter.parameters().items():
-        _, layer, role, parameter = name.split(".")
-        kind = parameter.removeprefix("candidate_")
-        state[f"model.layers.{layer}.self_attn.beacon_{role}_proj.{kind}"] = value.detach()
+    state = published_names(wanted)
     # The published checkpoint has the last layer's query as well; it is never read.
     state["model.layers.2.self_attn.beacon_q_proj.weight"] = torch.zeros(32, 32)
     model.load_published_weights(state)
