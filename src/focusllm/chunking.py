@@ -55,19 +55,22 @@ def split_sequence(token_ids: Sequence[int], window: int, chunk_length: int, loc
     return SplitSequence(cut_into_chunks(token_ids[:boundary], chunk_length), token_ids[boundary:])
 
 
-def split_documents(
-    documents: Sequence[Sequence[int]], local: Sequence[int], window: int, chunk_length: int
-) -> SplitSequence:
-    """Divide documents into chunks that never span two of them, with ``local`` as the local context.
+def split_documents(documents: Sequence[Sequence[Sequence[int]]], local: Sequence[int], window: int) -> SplitSequence:
+    """Join the chunks of documents, which never span two of them, with ``local`` as the local context.
+
+    Args:
+        documents: The chunks of each document.
+        local: The local context.
+        window: How many tokens may be kept whole.
 
     Raises:
         InputError: The local context is empty.
     """
     if not local:
         raise InputError("The local context is empty: ask a question, or give the text to be continued.")
-    if sum(map(len, documents)) + len(local) <= window:
-        return SplitSequence((), [token for document in (*documents, local) for token in document])
-    chunks = tuple(chunk for document in documents for chunk in cut_into_chunks(document, chunk_length))
+    chunks = tuple(chunk for document in documents for chunk in document)
+    if sum(map(len, chunks)) + len(local) <= window:
+        return SplitSequence((), [token for part in (*chunks, local) for token in part])
     return SplitSequence(chunks, local)
 
 

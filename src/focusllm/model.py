@@ -1,9 +1,7 @@
 """FocusModel: a base model, its candidate projections and its tokenizer, as one thing to hold."""
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +11,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from focusllm.answering import Answer, DocumentReader, Source
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
-from focusllm.chunking import SplitSequence, block, split_documents, split_sequence
+from focusllm.chunking import SplitSequence, split_sequence
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
@@ -24,27 +23,8 @@ from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import Streamer, generate, settings_for
 from focusllm.decoding.padding import unpadded_rows, with_new_tokens
 from focusllm.decoding.state import FocusState
-from focusllm.documents import text_of
-from focusllm.errors import ConfigurationError, InputError
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer to a question about a document.
-
-    Attributes:
-        text: The answer.
-        token_ids: Its tokens, with the one that ended it.
-        num_tokens: Tokens read: document and question.
-        num_chunks: Chunks the document was divided into; 0 where it fitted the window.
-        seconds: Time from the start of reading to the end of the answer, for the whole call.
-    """
-
-    text: str
-    token_ids: tuple[int, ...]
-    num_tokens: int
-    num_chunks: int
-    seconds: float
+from focusllm.documents.document import FocusDocument
+from focusllm.errors import ConfigurationError
 
 
 class FocusModel(nn.Module):
@@ -78,6 +58,7 @@ class FocusModel(nn.Module):
         self._engine = FocusEngine(
             base, self.adapter, config or FocusConfig(), bos_token_id_of(base, tokenizer), max_parallel_chunks
         )
+        self._reader = DocumentReader(self._engine, tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -195,9 +176,23 @@ class FocusModel(nn.Module):
         new = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
         return with_new_tokens(input_ids, new, pad_token_id_of(self.base, self.tokenizer))
 
+    def index(self, document: str | Path | Sequence[int], progress: Progress | None = None) -> FocusDocument:
+        """Read a document once, to ask it many questions.
+
+        Args:
+            document: Text, a path to a text file, or token ids.
+            progress: Called with the tokens read so far and those to be read in all.
+
+        Raises:
+            InputError: The document is empty, or a file is not text.
+        """
+        opened = self._reader.open(document)
+        self._reader.read([opened], None, progress)
+        return opened
+
     def ask(
         self,
-        document: str | Path | Sequence[str | Path],
+        document: Source | Sequence[Source],
         question: str | Sequence[str],
         *,
         max_new_tokens: int = 32,
@@ -205,14 +200,15 @@ class FocusModel(nn.Module):
         streamer: Streamer | None = None,
         **settings: Any,
     ) -> Answer | list[Answer]:
-        """Answer a question about a document, or several questions as one batch.
+        """Answer a question about a document, or several questions, for which the document is read once.
 
         Args:
-            document: Text, a path to a text file, or several of them; a chunk never spans two documents.
+            document: Text, a path to a text file, an indexed document, or several of them; a chunk never spans
+                two documents.
             question: The question, worded as the adapter's ``question_template`` says, or several.
             max_new_tokens: Most tokens of an answer.
-            progress: Called with the chunk tokens read so far and those to be read in all.
-            streamer: Handed each token of the answer as it comes.
+            progress: Called with the tokens read so far and those to be read in all.
+            streamer: Handed each token of the answers as it comes.
             **settings: Fields of :class:`~focusllm.decoding.generate.GenerationSettings`.
 
         Raises:
@@ -220,17 +216,11 @@ class FocusModel(nn.Module):
             WindowError: Candidates and question would exceed the base's window.
         """
         is_single = isinstance(question, str)
-        questions = [question] if is_single else list(question)
-        started = time.perf_counter()
-        sequences = self._split_questions(document, questions, max_new_tokens)
+        sources = [document] if isinstance(document, Source) else list(document)
         settings = {"stop_strings": self.config.answer_stops, **settings}
         chosen = settings_for(self.base, max_new_tokens, settings)
-        rows = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
-        seconds = time.perf_counter() - started
-        answers = [
-            Answer(self._answer_text(row), tuple(row), sequence.num_tokens, sequence.num_chunks, seconds)
-            for row, sequence in zip(rows, sequences, strict=True)
-        ]
+        questions = [question] if is_single else list(question)
+        answers = self._reader.ask(sources, questions, chosen, progress, streamer)
         return answers[0] if is_single else answers
 
     def encode(self, text: str) -> list[int]:
@@ -239,9 +229,7 @@ class FocusModel(nn.Module):
         Raises:
             ConfigurationError: The model has no tokenizer.
         """
-        if self.tokenizer is None:
-            raise ConfigurationError("Text needs a tokenizer: give one to FocusModel, or call it with token ids.")
-        return self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+        return self._reader.encode(text)
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the adapter as a folder: configuration, weights as safetensors, model card."""
@@ -274,26 +262,3 @@ class FocusModel(nn.Module):
         rows = unpadded_rows(input_ids, attention_mask)
         window = self.window - new_tokens
         return [split_sequence(row, window, self.config.chunk_length, self.config.local_length) for row in rows]
-
-    def _split_questions(
-        self, document: str | Path | Sequence[str | Path], questions: Sequence[str], new_tokens: int
-    ) -> list[SplitSequence]:
-        documents = [document] if isinstance(document, str | Path) else list(document)
-        encoded = [self.encode(text_of(one)) for one in documents]
-        sequences = []
-        for question in questions:
-            if not question.strip():
-                raise InputError("The question is empty. Ask something about the document.")
-            local = self.encode(self.config.question_template.replace("{question}", question.strip()))
-            sequence = split_documents(encoded, local, self.window - new_tokens - 1, self.config.chunk_length)
-            if not sequence.chunks:
-                sequence = SplitSequence((), block(sequence.local, self._engine.bos_token_id))
-            sequences.append(sequence)
-        return sequences
-
-    def _answer_text(self, token_ids: Sequence[int]) -> str:
-        assert self.tokenizer is not None  # encode() has refused before
-        text = str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-        for stop in self.config.answer_stops:
-            text = text.removesuffix(stop)
-        return text.strip()

@@ -57,7 +57,7 @@ def test_a_fresh_adapter_condenses_as_the_base_reads(family: str, rank: int | No
         wanted = base(rows, use_cache=True).past_key_values
         model = FocusModel(base, replace(SMALL, rank=rank))
         # Chunk 19 of its sequence sits at the row's own last position, so that nothing has to be moved.
-        batch = ChunkBatch([(0, 19)] * 3, rows[:, -1])
+        batch = ChunkBatch([(0, 19)] * 3)
         made = Condenser(base, model.adapter).condense(batch, rows)
     for (keys, values), layer in zip(made.layers, wanted.layers, strict=True):
         assert torch.allclose(keys, layer.keys[..., -1:, :], atol=1e-12)

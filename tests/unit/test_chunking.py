@@ -24,15 +24,17 @@ def test_a_split_sequence_is_the_sequence(ids: list[int], window: int, chunk: in
 
 
 @given(documents=st.lists(tokens, min_size=1, max_size=4), local=tokens, chunk=st.integers(1, 50))
-def test_a_chunk_never_spans_two_documents(documents: list[list[int]], local: list[int], chunk: int) -> None:
-    split = split_documents(documents, local, window=0, chunk_length=chunk)
-    expected = [part for document in documents for part in cut_into_chunks(document, chunk)]
-    assert list(split.chunks) == expected
+def test_documents_follow_one_another_in_their_own_chunks(
+    documents: list[list[int]], local: list[int], chunk: int
+) -> None:
+    cut = [cut_into_chunks(document, chunk) for document in documents]
+    split = split_documents(cut, local, window=0)
+    assert list(split.chunks) == [part for parts in cut for part in parts]
     assert split.local == local
 
 
 def test_what_fits_the_window_stays_whole() -> None:
-    assert split_documents([[1, 2], [3]], [4], window=4, chunk_length=1).local == [1, 2, 3, 4]
+    assert split_documents([[[1, 2]], [[3]]], [4], window=4).local == [1, 2, 3, 4]
     assert split_sequence([1, 2, 3], window=3, chunk_length=1, local_length=1).chunks == ()
 
 
@@ -40,7 +42,7 @@ def test_nothing_to_read_is_refused() -> None:
     with pytest.raises(InputError, match="empty"):
         split_sequence([], 10, 5, 5)
     with pytest.raises(InputError, match="ask a question"):
-        split_documents([[1]], [], 10, 5)
+        split_documents([[[1]]], [], 10)
 
 
 def test_bos_is_put_where_there_is_none() -> None:

@@ -1,21 +1,27 @@
 """A cache layer that appends in place, so that a long document's keys and values are never copied to grow."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
 # Room for the tokens of an answer; when it is used up, the layer is copied once into a larger one.
-_SLACK = 32
+SLACK = 32
 
 
 class GrowingLayer(DynamicLayer):
     """A dynamic cache layer that keeps spare room behind its tokens.
 
     ``keys`` and ``values`` are views, (batch, kv_heads, tokens, head_dim), of a larger storage.
+
+    Args:
+        slack: Tokens for which there is room behind those that made the layer grow.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, slack: int = SLACK) -> None:
         super().__init__()
+        self._slack = slack
         self._stores: list[Tensor] = []
 
     def update(
@@ -36,7 +42,7 @@ class GrowingLayer(DynamicLayer):
         held = self.get_seq_length()
         stores = []
         for states, old in ((key_states, self.keys), (value_states, self.values)):
-            store = states.new_empty(*states.shape[:-2], needed + _SLACK, states.shape[-1])
+            store = states.new_empty(*states.shape[:-2], needed + self._slack, states.shape[-1])
             if old is not None and held:
                 store[..., :held, :] = old
             stores.append(store)
@@ -47,9 +53,9 @@ class GrowingLayer(DynamicLayer):
         return sum(store.numel() * store.element_size() for store in self._stores)
 
 
-def growing_cache() -> Cache:
-    """Make an empty transformers cache of growing layers, one per layer of the base."""
-    return Cache(layer_class_to_replicate=GrowingLayer)
+def growing_cache(slack: int = SLACK) -> Cache:
+    """Make an empty transformers cache of growing layers, one per layer of the base; see the layer for ``slack``."""
+    return Cache(layer_class_to_replicate=partial(GrowingLayer, slack))  # type: ignore[arg-type]
 
 
 def cache_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:
@@ -57,9 +63,9 @@ def cache_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:
     return [(layer.keys, layer.values) for layer in cache.layers]  # type: ignore[union-attr,misc]
 
 
-def cache_from(tensors: list[tuple[Tensor, Tensor]]) -> Cache:
+def cache_from(tensors: list[tuple[Tensor, Tensor]], slack: int = SLACK) -> Cache:
     """Make a growing cache that starts with these keys and values."""
-    cache = growing_cache()
+    cache = growing_cache(slack)
     for index, (keys, values) in enumerate(tensors):
         cache.update(keys, values, index)
     return cache

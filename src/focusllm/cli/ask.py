@@ -45,8 +45,6 @@ def ask(
         raise InputError("Give one or more files and then the question: focusllm ask book.txt 'Who is the captain?'")
     *names, question = arguments
     documents = [_document(name) for name in names]
-    if not question.strip():
-        raise InputError("The question is empty. Ask something about the document.")
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks,
         chunk_length=chunk_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,

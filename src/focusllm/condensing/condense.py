@@ -29,14 +29,18 @@ class Condenser:
     def condense(self, batch: ChunkBatch, token_ids: Int[Tensor, "rows new_tokens"]) -> CandidateKV:
         """Run new tokens through the base; the last one is the candidate, the others join the chunk.
 
+        What had been the candidate joins the chunk as well, as an ordinary token.
+
         Args:
             batch: The chunks; their cache grows by all new tokens but the last.
-            token_ids: At the first pass chunk and prompt block; later the former candidate and what came since.
+            token_ids: At the first pass the prompt block; later the tokens decoded since.
 
         Returns:
             The candidates, moved to the position of their chunk's number: candidate i of a sequence is at
             position i, wherever its row ended.
         """
+        if batch.candidate_ids is not None:
+            token_ids = torch.cat((batch.candidate_ids.unsqueeze(1), token_ids), dim=1)
         rows, new_tokens = token_ids.shape
         held = batch.cache.get_seq_length()
         last = torch.arange(1, rows + 1, device=token_ids.device) * new_tokens - 1

@@ -1,6 +1,6 @@
 """Prefill and decode steps. Source: paper, sections 2.1 and 2.2; cached local contexts and refresh intervals: ours."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
-from focusllm.cache.layers import cache_from, growing_cache, overwrite_prefix
+from focusllm.cache.layers import SLACK, cache_from, growing_cache, overwrite_prefix
 from focusllm.chunking import SplitSequence, block, prompt_block
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.condense import Condenser
@@ -61,7 +61,7 @@ class FocusEngine:
 
     @torch.no_grad()
     def prefill(self, sequences: Sequence[SplitSequence], progress: Progress | None = None) -> FocusState:
-        """Condense all chunks and run the local contexts.
+        """Read all chunks, condense them and run the local contexts.
 
         Args:
             sequences: The batch, divided.
@@ -72,15 +72,50 @@ class FocusEngine:
         """
         for sequence in sequences:
             check_room(sequence, self.config, self.window)
-        chunks = ChunkCache(self._plan_chunks(sequences))
-        made: Made = []
-        read, total = 0, sum(len(chunk) for sequence in sequences for chunk in sequence.chunks)
-        for batch in chunks.batches:
-            rows = torch.tensor(self._chunk_rows(sequences, batch), device=self.device)
-            made.append((batch, self._condenser.condense(batch, rows)))
+        prompts = [self._prompt(sequence) for sequence in sequences]
+        chunks = self.index([sequence.chunks for sequence in sequences], list(map(len, prompts)), progress)
+        return self.ask(sequences, chunks)
+
+    @torch.no_grad()
+    def index(
+        self,
+        documents: Sequence[Sequence[Sequence[int]]],
+        prompt_lengths: Sequence[int],
+        progress: Progress | None = None,
+    ) -> ChunkCache:
+        """Run chunks through the base and keep their keys and values, whatever will be asked.
+
+        Args:
+            documents: The chunks of each document.
+            prompt_lengths: For each, how long the prompt block of a question is likely to be: so much room is
+                left behind every chunk. Only documents with equal ones share a batch.
+            progress: Called with the chunk tokens read so far and those to be read in all.
+        """
+        chunks = ChunkCache()
+        read, total = 0, sum(len(chunk) for document in documents for chunk in document)
+        for places, prompt_length in self._plan_chunks(documents, prompt_lengths):
+            rows = torch.tensor([self._chunk_block(documents[d][c]) for d, c in places], device=self.device)
+            batch = ChunkBatch(places, growing_cache(prompt_length + SLACK), rows.shape[1])
+            self._condenser.extend(batch, rows)
+            chunks.batches.append(batch)
             if progress is not None:
-                read += sum(len(sequences[sequence].chunks[chunk]) for sequence, chunk in batch.places)
+                read += sum(len(documents[document][chunk]) for document, chunk in places)
                 progress(read, total)
+        return chunks
+
+    @torch.no_grad()
+    def ask(self, sequences: Sequence[SplitSequence], chunks: ChunkCache) -> FocusState:
+        """Condense chunks that were read before for what the local contexts ask, and run these.
+
+        Args:
+            sequences: The batch, divided. That everything fits the window has been checked.
+            chunks: Their chunks, as :meth:`index` gives them; a state made from them before is of no use any more.
+        """
+        made: Made = []
+        for batch in chunks.batches:
+            batch.forget_question()
+            rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
+            made.append((batch, self._condenser.condense(batch, rows)))
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences))
         self._run_locals(state, made, new_tokens=None)
         return state
@@ -102,36 +137,32 @@ class FocusEngine:
         made: Made = []
         if len(after.pending) == self.config.candidate_refresh:
             for batch in after.chunks.batches:
-                new = torch.stack(
-                    [tokens[[sequence for sequence, _ in batch.places]] for tokens in after.pending], dim=1
-                )
-                rows = torch.cat((batch.candidate_ids.unsqueeze(1), new), dim=1)
-                made.append((batch, self._condenser.condense(batch, rows)))
+                owners = [sequence for sequence, _ in batch.places]
+                new = torch.stack([tokens[owners] for tokens in after.pending], dim=1)
+                made.append((batch, self._condenser.condense(batch, new)))
             after.pending = []
         self._run_locals(after, made, new_tokens=token_ids)
         return after
 
-    def _plan_chunks(self, sequences: Sequence[SplitSequence]) -> list[ChunkBatch]:
-        """Put chunks whose rows have equal lengths together, at most so many at a time."""
-        places = [(s, c) for s, sequence in enumerate(sequences) for c in range(sequence.num_chunks)]
-        lengths = {place: len(self._chunk_row(sequences[place[0]], place[1])) for place in places}
-        batches = []
-        for length, group in groupby(sorted(places, key=lengths.__getitem__), key=lengths.__getitem__):
+    def _plan_chunks(
+        self, documents: Sequence[Sequence[Sequence[int]]], prompt_lengths: Sequence[int]
+    ) -> Iterator[tuple[list[tuple[int, int]], int]]:
+        """Put chunks of equal lengths together, at most so many at a time; yields their places and prompt length."""
+        places = [(d, c) for d, document in enumerate(documents) for c in range(len(document))]
+        lengths = {(d, c): (len(documents[d][c]), prompt_lengths[d]) for d, c in places}
+        for (length, prompt_length), group in groupby(sorted(places, key=lengths.__getitem__), lengths.__getitem__):
             members = list(group)
-            at_once = self.max_parallel_chunks or max(_TOKENS_AT_ONCE.get(self.device.type, 65536) // length, 1)
+            tokens_at_once = _TOKENS_AT_ONCE.get(self.device.type, 65536)
+            at_once = self.max_parallel_chunks or max(tokens_at_once // (length + prompt_length), 1)
             for start in range(0, len(members), at_once):
-                some = members[start : start + at_once]
-                batches.append(ChunkBatch(some, torch.empty(len(some), dtype=torch.long)))
-        return batches
+                yield members[start : start + at_once], prompt_length
 
-    def _chunk_rows(self, sequences: Sequence[SplitSequence], batch: ChunkBatch) -> list[list[int]]:
-        return [self._chunk_row(sequences[sequence], chunk) for sequence, chunk in batch.places]
+    def _chunk_block(self, chunk: Sequence[int]) -> list[int]:
+        return block(chunk, self.bos_token_id if self.config.chunk_bos else None)
 
-    def _chunk_row(self, sequence: SplitSequence, chunk: int) -> list[int]:
-        chunk_bos = self.bos_token_id if self.config.chunk_bos else None
+    def _prompt(self, sequence: SplitSequence) -> list[int]:
         local_bos = self.bos_token_id if self.config.insert_bos else None
-        prompt = prompt_block(sequence.local, self.config.dynamic_prompt_length, local_bos)
-        return block(sequence.chunks[chunk], chunk_bos) + prompt
+        return prompt_block(sequence.local, self.config.dynamic_prompt_length, local_bos)
 
     def _plan_locals(self, sequences: Sequence[SplitSequence]) -> list[LocalBatch]:
         """Put local contexts of equal shape together."""

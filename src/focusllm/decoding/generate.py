@@ -17,6 +17,7 @@ from transformers.generation.logits_process import (
 )
 from transformers.generation.stopping_criteria import StoppingCriteriaList, StopStringCriteria
 
+from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.limits import check_room
@@ -125,8 +126,18 @@ def generate(
     tokenizer: PreTrainedTokenizerBase | None = None,
     streamer: Streamer | None = None,
     progress: Progress | None = None,
+    chunks: ChunkCache | None = None,
 ) -> list[list[int]]:
     """Decode new tokens behind every sequence of a batch.
+
+    Args:
+        engine: What computes.
+        sequences: The batch, divided.
+        settings: How tokens are chosen and when to stop.
+        tokenizer: Needed for stop strings.
+        streamer: Handed each token as it comes.
+        progress: Called with the chunk tokens read so far and those to be read in all.
+        chunks: The chunks of the batch, where they have been read before.
 
     Returns:
         The new tokens of each sequence, with the token that ended it.
@@ -140,7 +151,7 @@ def generate(
     processors: Any = settings.processors()
     stops = _Stops(settings, tokenizer, engine.device)
     generator = None if settings.seed is None else torch.Generator(engine.device).manual_seed(settings.seed)
-    state = engine.prefill(sequences, progress)
+    state = engine.prefill(sequences, progress) if chunks is None else engine.ask(sequences, chunks)
     new_ids = torch.empty(len(sequences), 0, dtype=torch.long, device=engine.device)
     lengths = [0] * len(sequences)
     while True:

@@ -74,7 +74,7 @@ class FocusObjective(nn.Module):
 
     @torch.no_grad()
     def _encode_rows(self, batch: PackedBatch) -> list[tuple[Tensor, Tensor]]:
-        chunks = ChunkBatch([], batch.row_ids[:, -1])
+        chunks = ChunkBatch([])
         # A layer that checkpoints its activations drops the cache it is given; there is nothing to checkpoint here.
         was_training = self.training
         self.eval()

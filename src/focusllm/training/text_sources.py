@@ -8,7 +8,7 @@ from typing import Literal
 
 from focusllm.bundled.text import installation_texts
 from focusllm.chunking import cut_into_chunks
-from focusllm.documents import text_of
+from focusllm.documents.text import text_of
 from focusllm.errors import InputError, TrainingError
 from focusllm.training.examples import Draws, Sample
 

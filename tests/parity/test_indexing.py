@@ -1,0 +1,64 @@
+"""Equality 5: a document that was read once answers as if the whole sequence had been given with each question."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from focusllm import FocusModel
+from focusllm.decoding.state import FocusState
+from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model, tiny_tokenizer
+
+DOCUMENT, QUESTIONS = random_ids(60), [random_ids(10, seed) for seed in (1, 2, 1)]
+
+
+def decoded(model: FocusModel, state: FocusState, steps: int = 4) -> list[torch.Tensor]:
+    scores = [state.logits]
+    for token in random_ids(steps, seed=5):
+        state = model.step(state, torch.tensor([token]))
+        scores.append(state.logits)
+    return scores
+
+
+@pytest.mark.parametrize("candidate_refresh", [1, 3, 0])
+@pytest.mark.parametrize("local_refresh", ["recompute", "cached"])
+def test_questions_one_after_the_other_equal_whole_sequences(candidate_refresh: int, local_refresh: str) -> None:
+    config = replace(SMALL, candidate_refresh=candidate_refresh, local_refresh=local_refresh)
+    model = tiny_model(config=config, dtype=torch.float32)
+    document = model.index(DOCUMENT)
+    for question in QUESTIONS:
+        wanted = decoded(model, model.prefill(torch.tensor([DOCUMENT + question])))
+        [sequence] = model._split(torch.tensor([DOCUMENT + question]), None, 0)
+        assert sequence.chunks == document.chunks
+        assert document.cache is not None
+        found = decoded(model, model._engine.ask([sequence], document.cache.lent(0)))
+        assert all(torch.equal(f, w) for f, w in zip(found, wanted, strict=True))
+
+
+def text_model() -> FocusModel:
+    config = replace(SMALL, chunk_length=40, question_template=" Q: {question} A:")
+    model = FocusModel(tiny_base(vocab_size=259, max_position_embeddings=128), config, tiny_tokenizer()).eval()
+    disturb(model)
+    return model
+
+
+def test_several_documents_and_questions_equal_each_question_alone() -> None:
+    model = text_model()
+    texts = ["the first document, which has four chunks of text. " * 3, "the second one. " * 5]
+    questions = ["what?", "a longer question?", "what?"]
+    wanted = [model.ask(texts, question, max_new_tokens=6) for question in questions]
+    indexed = [model.index(text) for text in texts]
+    for documents in (texts, indexed, [indexed[0], texts[1]]):
+        found = model.ask(documents, questions, max_new_tokens=6)
+        assert [answer.token_ids for answer in found] == [answer.token_ids for answer in wanted]  # type: ignore[union-attr]
+    assert wanted[0].num_chunks == 6  # type: ignore[union-attr]
+    assert wanted[0].token_ids != wanted[1].token_ids  # type: ignore[union-attr]
+
+
+def test_a_document_within_the_window_is_not_read_before_it_is_needed() -> None:
+    model = text_model()
+    document = model._reader.open("short")
+    answer = model.ask(document, "why?", max_new_tokens=3)
+    assert document.cache is None
+    assert answer.num_chunks == 0  # type: ignore[union-attr]
+    assert answer.token_ids == model.ask("short", "why?", max_new_tokens=3).token_ids  # type: ignore[union-attr]
