@@ -7,14 +7,17 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerBase
 
-from focusllm.cache.chunks import ChunkCache
-from focusllm.chunking import SplitSequence, block, cut_into_chunks, split_documents
+from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.cache.memory import free_bytes
+from focusllm.chunking import SplitSequence, block, split_documents
+from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import GenerationSettings, Streamer, generate
 from focusllm.decoding.limits import check_room
-from focusllm.documents.document import FocusDocument
+from focusllm.documents.document import FocusDocument, Identity
+from focusllm.documents.folder import DocumentFolder, load_folder
 from focusllm.documents.text import text_of
-from focusllm.errors import ConfigurationError, InputError
+from focusllm.errors import ConfigurationError, DocumentError, InputError
 
 # What is read: text, the path of a text file, or what was read before.
 Source = str | Path | FocusDocument
@@ -52,6 +55,7 @@ class DocumentReader:
     def __init__(self, engine: FocusEngine, tokenizer: PreTrainedTokenizerBase | None) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
+        self._fingerprints: tuple[str, str] | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -68,16 +72,64 @@ class DocumentReader:
         """Return the token ids of a text, without special tokens."""
         return self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
+    @property
+    def identity(self) -> Identity:
+        """What the keys and values of documents depend on."""
+        if self._fingerprints is None:
+            self._fingerprints = (weights_fingerprint(self._engine.base), tokenizer_fingerprint(self._tokenizer))
+        dtype = str(next(self._engine.base.parameters()).dtype).removeprefix("torch.")
+        bos = self._engine.bos_token_id if self._engine.config.chunk_bos else None
+        return Identity(*self._fingerprints, dtype, bos)
+
     def open(self, source: Source | Sequence[int]) -> FocusDocument:
         """Cut a document into chunks, without reading them yet."""
         if isinstance(source, FocusDocument):
+            self._check(source)
             return source
         is_text = isinstance(source, str | Path)
         token_ids = self.encode(text_of(source)) if is_text else list(source)
         if not token_ids:
             raise InputError("The document is empty: there is nothing to ask about.")
         name = str(source) if isinstance(source, Path) else "The document"
-        return FocusDocument(name, token_ids, cut_into_chunks(token_ids, self._engine.config.chunk_length))
+        return FocusDocument(name, token_ids, self._engine.config.chunk_length, self.identity)
+
+    def _check(self, document: FocusDocument) -> None:
+        if document.identity != self.identity:
+            raise DocumentError(
+                f"{document.name} was indexed with {document.identity}; this model has {self.identity}. "
+                f"Ask the model it was indexed with, or index it again."
+            )
+
+    def load(self, folder: str | Path, device_budget: int | None) -> FocusDocument:
+        """Load a document from its folder; see :meth:`FocusModel.load_document`."""
+        document = load_folder(folder, self.identity)
+        assert document.cache is not None  # a folder holds every chunk
+        document.cache.keep_within(self._budget(device_budget))
+        return document
+
+    def index(
+        self, document: FocusDocument, path: str | Path, device_budget: int | None, progress: Progress | None
+    ) -> None:
+        """Read a document into a folder, as far as the folder does not hold it; see :meth:`FocusModel.index`."""
+        folder, budget = DocumentFolder(path, document), self._budget(device_budget)
+        cache = ChunkCache(folder.batches())
+
+        def finish(batch: ChunkBatch) -> None:
+            folder.write(batch)
+            cache.batches.append(batch)
+            cache.keep_within(budget)
+
+        self._engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
+        folder.finish()
+        cache.keep_within(budget)
+        document.cache = cache
+
+    @property
+    def _usual_prompt(self) -> int:
+        return min(self._engine.config.dynamic_prompt_length, _USUAL_PROMPT)
+
+    def _budget(self, device_budget: int | None) -> int:
+        return free_bytes(self._engine.device) // 2 if device_budget is None else device_budget
 
     def read(self, documents: Sequence[FocusDocument], prompt_length: int | None, progress: Progress | None) -> None:
         """Read those documents that have not been read, and keep their keys and values.
@@ -87,7 +139,6 @@ class DocumentReader:
             prompt_length: Tokens of the longest prompt block that will follow; ``None``: not known.
             progress: Called with the tokens read so far and those to be read in all.
         """
-        room = prompt_length or min(self._engine.config.dynamic_prompt_length, _USUAL_PROMPT)
         unread = [document for document in documents if document.cache is None]
         total, done = sum(document.num_tokens for document in unread), 0
         for document in unread:
@@ -96,7 +147,7 @@ class DocumentReader:
                 if progress is not None:
                     progress(done + read, total)
 
-            document.cache = self._engine.index([document.chunks], [room], move)
+            document.cache = self._engine.index([document.chunks], [prompt_length or self._usual_prompt], move)
             done += document.num_tokens
 
     def ask(
@@ -116,6 +167,8 @@ class DocumentReader:
         started = time.perf_counter()
         locals_ = [self._local(question) for question in questions]
         documents = [self.open(source) for source in sources]
+        if len({id(document) for document in documents}) < len(documents):
+            raise InputError("The same document was given twice; give each once.")
         sequences = [self._split(documents, local, settings.max_new_tokens) for local in locals_]
         for sequence in sequences:
             check_room(sequence, self._engine.config, self._engine.window, settings.max_new_tokens)
@@ -124,7 +177,7 @@ class DocumentReader:
             self.read(documents, longest, progress)
         answers = []
         for sequence in sequences:
-            chunks = _lent(documents) if sequence.chunks else None
+            chunks = _joined(documents) if sequence.chunks else None
             [row] = generate(self._engine, [sequence], settings, self._tokenizer, streamer, chunks=chunks)
             seconds, started = time.perf_counter() - started, time.perf_counter()
             answers.append(Answer(self._text(row), tuple(row), sequence.num_tokens, sequence.num_chunks, seconds))
@@ -149,11 +202,12 @@ class DocumentReader:
         return text.strip()
 
 
-def _lent(documents: Sequence[FocusDocument]) -> ChunkCache:
-    """Put the chunks of several documents one behind the other, for one question."""
+def _joined(documents: Sequence[FocusDocument]) -> ChunkCache:
+    """Put the chunks of several documents one behind the other."""
     batches, first = [], 0
     for document in documents:
         assert document.cache is not None  # read() has filled it
-        batches += document.cache.lent(first).batches
+        document.cache.number_from(first)
+        batches += document.cache.batches
         first += document.num_chunks
     return ChunkCache(batches)

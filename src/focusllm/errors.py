@@ -6,6 +6,7 @@ FocusError
 ├── WindowError   the base model's window cannot hold what it was asked to hold
 ├── InputError   a text, file or tensor given by the user cannot be read as asked
 ├── AdapterError   an adapter folder is missing something, damaged, or made for another base
+├── DocumentError   a document folder is missing something, damaged, or made for another model
 ├── StateError   a decoding state was used in a way it does not allow
 ├── TrainingError   a training run cannot start or go on
 └── MissingDependencyError   an optional package is needed and not installed
@@ -34,6 +35,10 @@ class InputError(FocusError, ValueError):
 
 class AdapterError(FocusError):
     """Raised when an adapter folder is incomplete, damaged, or belongs to another base."""
+
+
+class DocumentError(FocusError):
+    """Raised when a document folder is incomplete, damaged, or belongs to another model."""
 
 
 class StateError(FocusError, RuntimeError):

@@ -176,19 +176,48 @@ class FocusModel(nn.Module):
         new = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
         return with_new_tokens(input_ids, new, pad_token_id_of(self.base, self.tokenizer))
 
-    def index(self, document: str | Path | Sequence[int], progress: Progress | None = None) -> FocusDocument:
+    def index(
+        self,
+        document: str | Path | Sequence[int],
+        folder: str | Path | None = None,
+        *,
+        device_budget: int | None = None,
+        progress: Progress | None = None,
+    ) -> FocusDocument:
         """Read a document once, to ask it many questions.
 
         Args:
             document: Text, a path to a text file, or token ids.
+            folder: Where keys and values are written while the document is read. Chunks that are there already,
+                whole and of the same tokens, are not read again: so a run that was cut short goes on, and a log
+                that grew is read from where it grew.
+            device_budget: Bytes of keys and values that may stay on the model's device; the others are read from
+                the folder whenever they are needed. ``None``: half of what is free. Without a folder all stay.
             progress: Called with the tokens read so far and those to be read in all.
 
         Raises:
             InputError: The document is empty, or a file is not text.
+            DocumentError: The folder holds something else.
         """
         opened = self._reader.open(document)
-        self._reader.read([opened], None, progress)
+        if folder is None:
+            self._reader.read([opened], None, progress)
+        else:
+            self._reader.index(opened, folder, device_budget, progress)
         return opened
+
+    def load_document(self, folder: str | Path, *, device_budget: int | None = None) -> FocusDocument:
+        """Load a document that was indexed into a folder, or saved.
+
+        Args:
+            folder: The folder.
+            device_budget: See :meth:`index`.
+
+        Raises:
+            DocumentError: The folder is incomplete or damaged, or was made with another model. Damage to keys
+                and values is found when they are first needed, and then raised by :meth:`ask`.
+        """
+        return self._reader.load(folder, device_budget)
 
     def ask(
         self,

@@ -82,11 +82,48 @@ def test_several_files_are_several_documents(command, base: Path, tmp_path: Path
     assert json.loads(run.out)["chunks"] == 6
 
 
+def test_an_indexed_document_is_asked_without_reading_it_again(command, book: Path, base: Path) -> None:
+    book.write_text(TEXT[:5030])
+    folder = book.with_name("indexed")
+    again = ("index", book, "-o", folder, "--model", base, *OPTIONS)
+    run = command(*again)
+    assert run.status == 0
+    assert "5,030 tokens in 51 chunks; 5,030 tokens read" in run.err.replace("\n", " ")
+    rest = ("--model", base, *OPTIONS, "--max-new-tokens", 3, "--json")
+    questions = ("What happened?", "And where did it happen?")
+    wanted = [json.loads(command("ask", book, question, *rest).out)["answer"] for question in questions]
+    answers = [json.loads(line) for line in command("ask", folder, *questions, *rest).out.splitlines()]
+    assert [answer["answer"] for answer in answers] == wanted
+    assert [answer["question"] for answer in answers] == list(questions)
+    assert " 0 tokens read" in command(*again).err.replace("\n", " ")
+    book.write_text(TEXT[:5200])
+    assert " 200 tokens read" in command(*again).err.replace("\n", " ")
+    assert command("ask", folder, "What?", *rest).status == 0
+
+
+def test_a_damaged_folder_is_refused_and_repaired(command, book: Path, base: Path) -> None:
+    book.write_text(TEXT[:3000])
+    folder = book.with_name("indexed")
+    again = ("index", book, "-o", folder, "--model", base, *OPTIONS)
+    command(*again)
+    shard = next(folder.glob("shard-*"))
+    shard.write_bytes(shard.read_bytes()[:-10])
+    ask = ("ask", folder, "What?", "--model", base, *OPTIONS, "--max-new-tokens", 2)
+    run = command(*ask)
+    assert run.status == 1
+    assert "is damaged: its checksum does not hold. Index the text into the same folder again" in " ".join(
+        run.err.split()
+    )
+    assert command(*again).status == 0
+    assert command(*ask).status == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("missing.txt", "What?"), "There is no file"),
-        ((".", "What?"), "is a folder"),
+        ((".", "What?"), "No document in '.'"),
+        (("book.txt", "missing.txt", "What?"), "There is no file 'missing.txt'"),
         (("book.txt",), "Give one or more files and then the question"),
         (("book.txt", "  "), "The question is empty"),
         (("empty.txt", "What?"), "is empty"),

@@ -31,7 +31,7 @@ def test_questions_one_after_the_other_equal_whole_sequences(candidate_refresh: 
         [sequence] = model._split(torch.tensor([DOCUMENT + question]), None, 0)
         assert sequence.chunks == document.chunks
         assert document.cache is not None
-        found = decoded(model, model._engine.ask([sequence], document.cache.lent(0)))
+        found = decoded(model, model._engine.ask([sequence], document.cache))
         assert all(torch.equal(f, w) for f, w in zip(found, wanted, strict=True))
 
 

@@ -17,6 +17,7 @@ _MODEL = "adapter candidate_refresh chunk_length device dtype local_refresh mode
 _EVAL = f"{_MODEL} depths lengths local_length output seed system trials"
 OPTIONS = {
     "ask": f"{_MODEL} arguments as_json max_new_tokens max_parallel_chunks quiet sample seed stats temperature top_p",
+    "index": "adapter chunk_length device dtype file max_parallel_chunks model output quiet",
     "demo": "device dtype seed tokens",
     "train": "config overrides",
     "models": "names",

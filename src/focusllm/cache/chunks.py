@@ -1,12 +1,33 @@
 """The keys and values of chunks, which survive from one decode step, and from one question, to the next."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers.cache_utils import Cache
 
-from focusllm.cache.layers import GrowingLayer, growing_cache
+from focusllm.cache.layers import SLACK, GrowingLayer, cache_from, cache_tensors, growing_cache
+
+# Room behind chunks that come from their home, for prompt block and answer, in tokens.
+_ROOM = 4 * SLACK
+
+LayerTensors = list[tuple[Tensor, Tensor]]
+
+
+@runtime_checkable
+class Home(Protocol):
+    """Where the keys and values of a batch of chunks lie when they are not at hand."""
+
+    def load(self) -> LayerTensors:
+        """Return keys and values of each layer, (rows, kv_heads, chunk, head_dim)."""
+        ...
+
+    def num_bytes(self) -> int:
+        """Return how many bytes they take."""
+        ...
 
 
 @dataclass
@@ -14,23 +35,74 @@ class ChunkBatch:
     """Chunks that go through the base together because they have the same length.
 
     Attributes:
-        places: For each row, which sequence of the batch it belongs to and which chunk of it it is.
+        rows: For each row, which sequence of the batch it belongs to and which chunk of its document it is.
         cache: Keys and values of the chunks; behind them those of whoever asked last: prompt block and answer,
-            without the candidate.
+            without the candidate. Empty while they are away.
         num_own: How many tokens of each row are the chunk's own.
         candidate_ids: The token of each row that was the candidate last and is not in the cache yet.
+        home: Where the chunks' own keys and values can be had again; with one, they may be let go of.
+        stays: Whether they stay at hand once they are, home or not.
+        first_number: How many chunks of other documents come before those of this one.
     """
 
-    places: list[tuple[int, int]]
+    rows: list[tuple[int, int]]
     cache: Cache = field(default_factory=growing_cache)
     num_own: int = 0
     candidate_ids: Int[Tensor, " rows"] | None = None
+    home: Home | None = None
+    stays: bool = True
+    first_number: int = 0
+    _others: LayerTensors = field(default_factory=list)
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """For each row, its sequence and the number its chunk has in it."""
+        return [(sequence, self.first_number + chunk) for sequence, chunk in self.rows]
+
+    @property
+    def length(self) -> int:
+        """How many tokens each row has by now."""
+        if self.cache.layers:
+            return self.cache.get_seq_length()
+        return self.num_own + (self._others[0][0].shape[-2] if self._others else 0)
+
+    def num_bytes(self) -> int:
+        """Return the bytes of the keys and values at hand."""
+        return sum(layer.num_bytes() for layer in self.cache.layers if isinstance(layer, GrowingLayer))
+
+    def num_bytes_at_home(self) -> int:
+        """Return about how many bytes the keys and values would take at hand."""
+        own = 0 if self.home is None else self.home.num_bytes()
+        return own * (self.num_own + _ROOM) // self.num_own
 
     def forget_question(self) -> None:
         """Keep the chunks' own keys and values only."""
-        if others := self.cache.get_seq_length() - self.num_own:
-            self.cache.crop(-others)
+        self._others = []
         self.candidate_ids = None
+        if self.cache.layers and (others := self.length - self.num_own):
+            self.cache.crop(-others)
+
+    def fetch(self, device: torch.device) -> None:
+        """Have the keys and values at hand: the chunks' own from their home, the others from where they were put."""
+        if self.cache.layers or self.home is None:
+            return
+        own = [(keys.to(device), values.to(device)) for keys, values in self.home.load()]
+        room = self.length - self.num_own + SLACK
+        self.cache = cache_from(own, max(room, _ROOM))
+        for index, (keys, values) in enumerate(self._others):
+            self.cache.update(keys, values, index)
+        self._others = []
+
+    def leave(self) -> None:
+        """Let go of the chunks' own keys and values, if they have a home; what came behind them is kept."""
+        if self.home is None or self.stays:
+            return
+        if self.length > self.num_own:
+            self._others = [
+                (keys[..., self.num_own :, :].clone(), values[..., self.num_own :, :].clone())
+                for keys, values in cache_tensors(self.cache)
+            ]
+        self.cache = growing_cache()
 
 
 @dataclass
@@ -39,19 +111,30 @@ class ChunkCache:
 
     batches: list[ChunkBatch] = field(default_factory=list)
 
+    def visit(self, device: torch.device) -> Iterator[ChunkBatch]:
+        """Yield every batch while its keys and values are at hand."""
+        for batch in self.batches:
+            batch.fetch(device)
+            yield batch
+            batch.leave()
+
     def num_bytes(self) -> int:
-        """Return the bytes of all keys and values held."""
-        layers = (layer for batch in self.batches for layer in batch.cache.layers)
-        return sum(layer.num_bytes() for layer in layers if isinstance(layer, GrowingLayer))
+        """Return the bytes of all keys and values at hand."""
+        return sum(batch.num_bytes() for batch in self.batches)
 
-    def lent(self, first_number: int) -> "ChunkCache":
-        """Return the same keys and values for a question, as chunks number ``first_number`` on of sequence 0.
+    def keep_within(self, budget: int) -> None:
+        """Let go of the batches that have a home and exceed so many bytes.
 
-        Nothing is copied: what the question adds is forgotten when the next one starts.
+        The first ones stay, always the same: every question visits all in turn, so keeping those used last
+        would keep none that is needed next.
         """
-        return ChunkCache(
-            [
-                replace(batch, places=[(0, first_number + number) for _, number in batch.places])
-                for batch in self.batches
-            ]
-        )
+        used = 0
+        for batch in self.batches:
+            used += batch.num_bytes() or batch.num_bytes_at_home()
+            batch.stays = used <= budget
+            batch.leave()
+
+    def number_from(self, first: int) -> None:
+        """Put the chunks behind so many of other documents."""
+        for batch in self.batches:
+            batch.first_number = first

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, Stopwatch, peak_memory_bytes, reading_bar
+from focusllm.cli.progress import ERRORS, Stopwatch, Times, peak_memory_bytes, reading_bar
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 def ask(
     arguments: Annotated[
         list[str],
-        typer.Argument(metavar="FILE... QUESTION", help="Text files ('-': standard input), then the question."),
+        typer.Argument(
+            metavar="FILE... QUESTION...",
+            help="Text files, folders made by `focusllm index`, or '-' for standard input; then the questions.",
+        ),
     ],
     model: loading.Model = None,
     adapter: loading.Adapter = None,
@@ -37,49 +40,53 @@ def ask(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the answer and nothing else.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and figures as JSON.")] = False,
 ) -> None:
-    """Answer a QUESTION about one or more text FILEs of any length.
+    """Answer one or more QUESTIONs about one or more text FILEs of any length.
 
     Example: focusllm ask book.txt "What is the name of the ship?"
     """
-    if len(arguments) < 2:
-        raise InputError("Give one or more files and then the question: focusllm ask book.txt 'Who is the captain?'")
-    *names, question = arguments
-    documents = [_document(name) for name in names]
+    names, questions = _divided(arguments)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks,
         chunk_length=chunk_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
     )  # fmt: skip
+    documents = [focus.load_document(name) if Path(name).is_dir() else loading.document(name) for name in names]
     watch = Stopwatch()
     with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
-        answer: Any = focus.ask(
-            documents, question, max_new_tokens=max_new_tokens, progress=bar, streamer=watch,
+        answers: Any = focus.ask(
+            documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch,
             do_sample=sample, temperature=temperature, top_p=top_p, seed=seed,
         )  # fmt: skip
-    figures = _figures(answer, watch)
-    if as_json:
-        typer.echo(json.dumps({"answer": answer.text, **figures}))
-        return
-    typer.echo(answer.text)
-    if not quiet:
-        ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
+    for question, answer, times in zip(questions, answers, watch.rounds, strict=True):
+        figures = _figures(answer, times)
+        if as_json:
+            typer.echo(json.dumps({"question": question, "answer": answer.text, **figures}))
+            continue
+        typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
+        if not quiet:
+            ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
 
 
-def _document(name: str) -> str | Path:
-    if name != "-":
-        return Path(name)
-    try:
-        return sys.stdin.read()
-    except UnicodeDecodeError as error:
-        raise InputError(f"Standard input is not UTF-8 text ({error.reason}); FocusLLM reads text.") from error
+def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Tell documents from questions: the first argument is a document, and so are those after it that exist."""
+    count = 1
+    while count < len(arguments) and (arguments[count] == "-" or Path(arguments[count]).exists()):
+        count += 1
+    names, questions = arguments[:count], arguments[count:]
+    if not questions:
+        raise InputError("Give one or more files and then the question: focusllm ask book.txt 'Who is the captain?'")
+    for question in questions:
+        if len(question.split()) == 1 and Path(question).suffix:
+            raise InputError(f"There is no file {question!r}, and it does not look like a question.")
+    return names, questions
 
 
-def _figures(answer: "Answer", watch: Stopwatch) -> dict[str, Any]:
+def _figures(answer: "Answer", times: Times) -> dict[str, Any]:
     return {
         "tokens": answer.num_tokens,
         "chunks": answer.num_chunks,
         "seconds": round(answer.seconds, 3),
-        "seconds_to_first_token": round(watch.seconds_to_first_token, 3),
-        "tokens_per_second": None if watch.tokens_per_second is None else round(watch.tokens_per_second, 2),
+        "seconds_to_first_token": round(times.to_first_token, 3),
+        "tokens_per_second": None if times.tokens_per_second is None else round(times.tokens_per_second, 2),
         "peak_memory_bytes": peak_memory_bytes(),
     }
 

@@ -1,11 +1,12 @@
 """Options that several sub-commands share, and loading the model they describe."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from focusllm.model import FocusModel
@@ -26,6 +27,20 @@ Dtype = Annotated[str, typer.Option("--dtype", help="bfloat16, float16, float32,
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, … [default: a GPU if there is one]")]
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
+
+
+def document(name: str) -> str | Path:
+    """Return what a document's name on the command line stands for: a path, or the text of standard input.
+
+    Raises:
+        InputError: Standard input is not text.
+    """
+    if name != "-":
+        return Path(name)
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise InputError(f"Standard input is not UTF-8 text ({error.reason}); FocusLLM reads text.") from error
 
 
 def load_model(

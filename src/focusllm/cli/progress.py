@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
@@ -13,31 +14,36 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 ERRORS = Console(stderr=True)
 
 
+@dataclass(frozen=True)
+class Times:
+    """When the tokens of an answer came.
+
+    Attributes:
+        to_first_token: Seconds from the question to the first token.
+        tokens_per_second: Tokens a second after the first one; ``None`` where there is no other.
+    """
+
+    to_first_token: float
+    tokens_per_second: float | None
+
+
 class Stopwatch:
-    """A streamer that only looks at the clock: it tells the first token from the others."""
+    """A streamer that only looks at the clock."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
-        self.times: list[float] = []
+        self._seconds: list[float] = []
+        self.rounds: list[Times] = []
 
     def put(self, value: Any) -> None:
         """Take note of a token."""
-        self.times.append(time.perf_counter() - self._start)
+        self._seconds.append(time.perf_counter() - self._start)
 
     def end(self) -> None:
-        """Take no note of the end."""
-
-    @property
-    def seconds_to_first_token(self) -> float:
-        """Seconds from the start to the first token."""
-        return self.times[0] if self.times else 0.0
-
-    @property
-    def tokens_per_second(self) -> float | None:
-        """Tokens a second after the first one; ``None`` where there is no other."""
-        if len(self.times) < 2:
-            return None
-        return (len(self.times) - 1) / (self.times[-1] - self.times[0])
+        """Take note of the end of an answer; the next question starts here."""
+        first, last, count = self._seconds[0], self._seconds[-1], len(self._seconds)
+        self.rounds.append(Times(first, (count - 1) / (last - first) if count > 1 else None))
+        self._start, self._seconds = time.perf_counter(), []
 
 
 @contextmanager

@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +17,7 @@ from focusllm.condensing.families import attention_modules, family_of
 from focusllm.condensing.projections import CandidateProjection
 from focusllm.config import FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
+from focusllm.files import write_text, written_atomically
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -62,7 +60,7 @@ def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusCon
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: value.detach().contiguous().cpu() for name, value in adapter.parameters().items()}
-    with _written_atomically(folder / WEIGHTS_NAME) as path:
+    with written_atomically(folder / WEIGHTS_NAME) as path:
         save_file(tensors, path, metadata={"format": "pt"})
     base_name = str(getattr(base.config, "_name_or_path", "") or "")
     record = {
@@ -74,8 +72,8 @@ def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusCon
         "focus": config.to_dict(),
     }
     if not (folder / CARD_NAME).exists():
-        _write_text(folder / CARD_NAME, _model_card(base_name, config, tensors))
-    _write_text(folder / CONFIG_NAME, json.dumps(record, indent=2) + "\n")
+        write_text(folder / CARD_NAME, _model_card(base_name, config, tensors))
+    write_text(folder / CONFIG_NAME, json.dumps(record, indent=2) + "\n")
 
 
 def read_adapter_record(folder: str | Path) -> AdapterRecord:
@@ -142,27 +140,6 @@ def fill_parameters(adapter: CandidateAdapter, tensors: Mapping[str, Tensor], or
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[name])
-
-
-@contextmanager
-def _written_atomically(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path`` and move it there once it is written and on disk."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    with _written_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def _digest(path: Path) -> str:

@@ -1,5 +1,7 @@
 """Loading base models, and their special tokens."""
 
+import hashlib
+import json
 from typing import Any
 
 import torch
@@ -26,6 +28,29 @@ def load_base(name: str, dtype: torch.dtype | str) -> tuple[PreTrainedModel, Pre
     except (OSError, ValueError):
         tokenizer = None
     return base, tokenizer
+
+
+def weights_fingerprint(base: PreTrainedModel) -> str:
+    """Identify a base by samples of all its weights, and by its positions; candidate projections do not count."""
+    digest = hashlib.blake2b(digest_size=16)
+    config: Any = base.config
+    digest.update(f"{config.model_type} {getattr(config, 'rope_parameters', None)}".encode())
+    for name, parameter in sorted(base.named_parameters()):
+        if "candidate_" in name:
+            continue
+        values = parameter.detach().flatten()
+        sample = values[:: max(values.numel() // 1024, 1)].to(device="cpu", dtype=torch.float32)
+        digest.update(f"{name.replace('.base_layer', '')} {tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
+    """Identify a tokenizer by its vocabulary and, where it has them, its rules; empty without one."""
+    if tokenizer is None:
+        return ""
+    rules: Any = getattr(tokenizer, "backend_tokenizer", None)
+    text = json.dumps(sorted(tokenizer.get_vocab().items())) if rules is None else rules.to_str()
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def bos_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:

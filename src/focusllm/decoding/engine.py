@@ -1,6 +1,6 @@
 """Prefill and decode steps. Source: paper, sections 2.1 and 2.2; cached local contexts and refresh intervals: ours."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
 
 import torch
@@ -82,6 +82,9 @@ class FocusEngine:
         documents: Sequence[Sequence[Sequence[int]]],
         prompt_lengths: Sequence[int],
         progress: Progress | None = None,
+        *,
+        known: Collection[tuple[int, int]] = (),
+        finish: Callable[[ChunkBatch], None] = lambda _: None,
     ) -> ChunkCache:
         """Run chunks through the base and keep their keys and values, whatever will be asked.
 
@@ -90,16 +93,20 @@ class FocusEngine:
             prompt_lengths: For each, how long the prompt block of a question is likely to be: so much room is
                 left behind every chunk. Only documents with equal ones share a batch.
             progress: Called with the chunk tokens read so far and those to be read in all.
+            known: Document and number of chunks that are not to be read.
+            finish: Called with every batch of chunks once it is read.
         """
         chunks = ChunkCache()
-        read, total = 0, sum(len(chunk) for document in documents for chunk in document)
-        for places, prompt_length in self._plan_chunks(documents, prompt_lengths):
-            rows = torch.tensor([self._chunk_block(documents[d][c]) for d, c in places], device=self.device)
-            batch = ChunkBatch(places, growing_cache(prompt_length + SLACK), rows.shape[1])
+        places = [(d, c) for d, document in enumerate(documents) for c in range(len(document)) if (d, c) not in known]
+        read, total = 0, sum(len(documents[document][chunk]) for document, chunk in places)
+        for some, prompt_length in self._plan_chunks(documents, prompt_lengths, places):
+            rows = torch.tensor([self._chunk_block(documents[d][c]) for d, c in some], device=self.device)
+            batch = ChunkBatch(some, growing_cache(prompt_length + SLACK), num_own=rows.shape[1])
             self._condenser.extend(batch, rows)
             chunks.batches.append(batch)
+            finish(batch)
             if progress is not None:
-                read += sum(len(documents[document][chunk]) for document, chunk in places)
+                read += sum(len(documents[document][chunk]) for document, chunk in some)
                 progress(read, total)
         return chunks
 
@@ -111,9 +118,10 @@ class FocusEngine:
             sequences: The batch, divided. That everything fits the window has been checked.
             chunks: Their chunks, as :meth:`index` gives them; a state made from them before is of no use any more.
         """
-        made: Made = []
         for batch in chunks.batches:
             batch.forget_question()
+        made: Made = []
+        for batch in chunks.visit(self.device):
             rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
             made.append((batch, self._condenser.condense(batch, rows)))
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences))
@@ -136,7 +144,7 @@ class FocusEngine:
             self._check_growth(local, after)
         made: Made = []
         if len(after.pending) == self.config.candidate_refresh:
-            for batch in after.chunks.batches:
+            for batch in after.chunks.visit(self.device):
                 owners = [sequence for sequence, _ in batch.places]
                 new = torch.stack([tokens[owners] for tokens in after.pending], dim=1)
                 made.append((batch, self._condenser.condense(batch, new)))
@@ -145,10 +153,12 @@ class FocusEngine:
         return after
 
     def _plan_chunks(
-        self, documents: Sequence[Sequence[Sequence[int]]], prompt_lengths: Sequence[int]
+        self,
+        documents: Sequence[Sequence[Sequence[int]]],
+        prompt_lengths: Sequence[int],
+        places: Sequence[tuple[int, int]],
     ) -> Iterator[tuple[list[tuple[int, int]], int]]:
         """Put chunks of equal lengths together, at most so many at a time; yields their places and prompt length."""
-        places = [(d, c) for d, document in enumerate(documents) for c in range(len(document))]
         lengths = {(d, c): (len(documents[d][c]), prompt_lengths[d]) for d, c in places}
         for (length, prompt_length), group in groupby(sorted(places, key=lengths.__getitem__), lengths.__getitem__):
             members = list(group)
@@ -203,6 +213,6 @@ class FocusEngine:
     def _check_growth(self, local: LocalBatch, state: FocusState) -> None:
         longest_row = 0
         if local.candidates is not None and self.config.candidate_refresh:
-            rows = (batch.cache.get_seq_length() for batch in state.chunks.batches)
+            rows = (batch.length for batch in state.chunks.batches)
             longest_row = max(rows, default=0) + len(state.pending) + 1
         check_growth(local.num_candidates + local.token_ids.shape[1] + 1, longest_row, self.window)

@@ -1,9 +1,31 @@
 """A document that is read once and asked many questions. Source: ours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from focusllm.cache.chunks import ChunkCache
+from focusllm.chunking import cut_into_chunks
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What the keys and values of chunks depend on, besides the chunks.
+
+    Attributes:
+        base: Fingerprint of the base's weights and positions.
+        tokenizer: Fingerprint of the tokenizer; empty without one.
+        dtype: Precision of the base.
+        chunk_bos: The token at the head of every chunk, or ``None``.
+    """
+
+    base: str
+    tokenizer: str
+    dtype: str
+    chunk_bos: int | None
+
+    def __str__(self) -> str:
+        return f"base {self.base[:8]}, tokenizer {self.tokenizer[:8] or 'none'}, {self.dtype}, BOS {self.chunk_bos}"
 
 
 @dataclass
@@ -13,15 +35,22 @@ class FocusDocument:
     Attributes:
         name: What messages call it.
         token_ids: Its tokens.
-        chunks: Its tokens again, cut into chunks.
+        chunk_length: Tokens in a chunk; the last one may be shorter.
+        identity: What the keys and values are made with.
+        chunks: The tokens again, cut into chunks.
         cache: The chunks' keys and values; ``None`` until they are needed, which a document within the base's
             window may never be.
     """
 
     name: str
     token_ids: Sequence[int]
-    chunks: tuple[Sequence[int], ...]
+    chunk_length: int
+    identity: Identity
     cache: ChunkCache | None = None
+    chunks: tuple[Sequence[int], ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.chunks = cut_into_chunks(self.token_ids, self.chunk_length)
 
     @property
     def num_tokens(self) -> int:
@@ -34,5 +63,20 @@ class FocusDocument:
         return len(self.chunks)
 
     def num_bytes(self) -> int:
-        """Return the bytes of all keys and values held."""
+        """Return the bytes of all keys and values at hand."""
         return 0 if self.cache is None else self.cache.num_bytes()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the document with its keys and values; :meth:`FocusModel.load_document` reads it.
+
+        Raises:
+            DocumentError: The folder holds something else.
+        """
+        # The folder is made of documents, and not the other way round.
+        from focusllm.documents.folder import DocumentFolder
+
+        target = DocumentFolder(folder, self)
+        for batch in [] if self.cache is None else self.cache.batches:
+            if not target.known.issuperset(batch.rows):
+                target.write(batch)
+        target.finish()

@@ -20,7 +20,7 @@ def text_of(document: str | Path) -> str:
         except FileNotFoundError as error:
             raise InputError(f"There is no file {name!r}.") from error
         except IsADirectoryError as error:
-            raise InputError(f"{name!r} is a folder; give the files to be read.") from error
+            raise InputError(f"{name!r} is a folder; give the files to be read, or load it as a document.") from error
         except UnicodeDecodeError as error:
             raise InputError(f"{name!r} is not UTF-8 text ({error.reason}); FocusLLM reads text files.") from error
     if "\0" in text:

@@ -1,0 +1,275 @@
+"""Documents on disk: a manifest and shards of keys and values. Source: ours.
+
+``manifest.json`` says what the document is, what its keys and values were made with, and which shard holds
+which chunks, with a checksum of each file and of itself. It is replaced as a whole after every new shard, so
+that whatever is cut short goes on from there. A shard is read whole and checked before anything of it is used.
+Keys and values tell as much as the text itself: only the owner may read the files.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load, save_file
+from torch import Tensor
+
+from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
+from focusllm.cache.layers import cache_tensors
+from focusllm.chunking import cut_into_chunks
+from focusllm.documents.document import FocusDocument, Identity
+from focusllm.errors import DocumentError
+from focusllm.files import checksum, write_text, written_atomically
+
+MANIFEST_NAME = "manifest.json"
+TOKENS_NAME = "tokens.safetensors"
+FORMAT_VERSION = 1
+_SHARD_BYTES = 256 * 2**20
+_OWNER_ONLY = 0o600
+_CURE = "Index the text into the same folder again: what is whole is kept, the rest is read anew."
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Some chunks of equal length in one file.
+
+    Attributes:
+        file: Its name.
+        checksum: Of its bytes.
+        numbers: Which chunks, in the order of the rows.
+        length: Tokens of each row.
+        num_bytes: Size of the file.
+    """
+
+    file: str
+    checksum: str
+    numbers: list[int]
+    length: int
+    num_bytes: int
+
+
+@dataclass
+class Manifest:
+    """What ``manifest.json`` says; ``batches`` are groups of shards that go through the base together."""
+
+    name: str
+    identity: Identity
+    chunk_length: int
+    num_tokens: int
+    tokens_checksum: str
+    batches: list[list[Shard]] = field(default_factory=list)
+
+    def numbers(self) -> set[int]:
+        """Return the chunks that shards hold."""
+        return {number for batch in self.batches for shard in batch for number in shard.numbers}
+
+
+@dataclass(frozen=True)
+class ShardHome:
+    """The keys and values of a batch of chunks, in files."""
+
+    folder: Path
+    shards: Sequence[Shard]
+
+    def load(self) -> LayerTensors:
+        """Read and check the shards.
+
+        Raises:
+            DocumentError: A shard is missing or damaged.
+        """
+        parts = [load(_checked_bytes(self.folder / shard.file, shard.checksum)) for shard in self.shards]
+        num_layers = len(parts[0]) // 2
+        return [
+            (_joined(parts, f"layers.{index}.keys"), _joined(parts, f"layers.{index}.values"))
+            for index in range(num_layers)
+        ]
+
+    def num_bytes(self) -> int:
+        """Return how many bytes the files take."""
+        return sum(shard.num_bytes for shard in self.shards)
+
+
+class DocumentFolder:
+    """Writes a document's chunks into a folder, and takes up what is there already.
+
+    Args:
+        path: The folder; made where there is none.
+        document: The document.
+
+    Raises:
+        DocumentError: The folder holds something else.
+    """
+
+    def __init__(self, path: str | Path, document: FocusDocument) -> None:
+        self._path = Path(path)
+        self._document = document
+        kept = self._kept_batches()
+        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        tokens = torch.tensor(document.token_ids, dtype=torch.int32)
+        with written_atomically(self._path / TOKENS_NAME, _OWNER_ONLY) as file:
+            save_file({"token_ids": tokens}, file)
+            tokens_checksum = checksum(file.read_bytes())
+        self._manifest = Manifest(
+            document.name, document.identity, document.chunk_length, document.num_tokens, tokens_checksum, kept
+        )
+        self._write_manifest()
+
+    @property
+    def known(self) -> set[tuple[int, int]]:
+        """The chunks that are in the folder, as places of document 0."""
+        return {(0, number) for number in self._manifest.numbers()}
+
+    def batches(self) -> list[ChunkBatch]:
+        """Return the batches that are in the folder, away until they are needed."""
+        return _batches(self._path, self._manifest)
+
+    def write(self, batch: ChunkBatch) -> None:
+        """Write a batch of chunks; from now on it can be let go of."""
+        shards = [self._write_shard(batch, start, end) for start, end in _shard_rows(batch)]
+        self._manifest.batches.append(shards)
+        self._write_manifest()
+        batch.home = ShardHome(self._path, shards)
+
+    def finish(self) -> None:
+        """Remove files that nothing refers to."""
+        needed = {shard.file for batch in self._manifest.batches for shard in batch}
+        for file in self._path.glob("shard-*.safetensors"):
+            if file.name not in needed:
+                file.unlink()
+
+    def _kept_batches(self) -> list[list[Shard]]:
+        """Return the shards of an earlier run whose chunks the document still has."""
+        if not (self._path / MANIFEST_NAME).exists():
+            if self._path.is_dir() and any(self._path.iterdir()):
+                raise DocumentError(f"{self._path} is not empty and holds no document. Give another folder.")
+            return []
+        manifest = read_manifest(self._path)
+        wanted = self._document
+        if (manifest.identity, manifest.chunk_length) != (wanted.identity, wanted.chunk_length):
+            raise DocumentError(
+                f"{self._path} was indexed with {manifest.identity}, chunks of {manifest.chunk_length}; now it would "
+                f"be {wanted.identity}, chunks of {wanted.chunk_length}. Give another folder."
+            )
+        before = cut_into_chunks(_read_tokens(self._path, manifest), manifest.chunk_length)
+        now = wanted.chunks
+
+        def holds(shard: Shard) -> bool:
+            is_same = all(n < len(now) and list(before[n]) == list(now[n]) for n in shard.numbers)
+            return is_same and _is_whole(self._path / shard.file, shard.checksum)
+
+        return [batch for batch in manifest.batches if all(map(holds, batch))]
+
+    def _write_shard(self, batch: ChunkBatch, start: int, end: int) -> Shard:
+        numbers = [number for _, number in batch.rows[start:end]]
+        tensors: dict[str, Tensor] = {}
+        for index, (keys, values) in enumerate(cache_tensors(batch.cache)):
+            for name, states in (("keys", keys), ("values", values)):
+                own = states[start:end, :, : batch.num_own]
+                tensors[f"layers.{index}.{name}"] = own.to(device="cpu", copy=True).contiguous()
+        path = self._path / f"shard-{numbers[0]:07d}-{len(numbers)}.safetensors"
+        with written_atomically(path, _OWNER_ONLY) as file:
+            save_file(tensors, file)
+            data = file.read_bytes()
+        return Shard(path.name, checksum(data), numbers, batch.num_own, len(data))
+
+    def _write_manifest(self) -> None:
+        content = asdict(self._manifest)
+        record = {"format": "focusllm-document", "format_version": FORMAT_VERSION, **content}
+        record["checksum"] = checksum(_canonical(record))
+        write_text(self._path / MANIFEST_NAME, json.dumps(record, indent=1) + "\n", _OWNER_ONLY)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read and check ``manifest.json``.
+
+    Raises:
+        DocumentError: It is missing, damaged, or of another version.
+    """
+    file = path / MANIFEST_NAME
+    if not file.is_file():
+        raise DocumentError(f"No document in {str(path)!r}: {MANIFEST_NAME} is missing. Make one with focusllm index.")
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        found = record.pop("checksum")
+        if found != checksum(_canonical(record)):
+            raise DocumentError(f"{file} is damaged: its checksum does not hold. Index the document again.")
+        if (record.pop("format"), record.pop("format_version")) != ("focusllm-document", FORMAT_VERSION):
+            raise DocumentError(f"{file} is of another version; this FocusLLM reads version {FORMAT_VERSION}.")
+        record["identity"] = Identity(**record["identity"])
+        record["batches"] = [[Shard(**shard) for shard in batch] for batch in record["batches"]]
+        return Manifest(**record)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise DocumentError(f"{file} is damaged ({error}). Index the document again.") from error
+
+
+def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
+    """Load a document; its keys and values are read when they are needed.
+
+    Raises:
+        DocumentError: The folder is incomplete or damaged, or was made with another model.
+    """
+    path = Path(path)
+    manifest = read_manifest(path)
+    if manifest.identity != identity:
+        raise DocumentError(
+            f"{path} was indexed with {manifest.identity}; this model has {identity}. "
+            f"Load it with the model it was made with, or index the text again."
+        )
+    token_ids = _read_tokens(path, manifest)
+    document = FocusDocument(manifest.name, token_ids, manifest.chunk_length, identity)
+    missing = document.num_chunks - len(manifest.numbers())
+    if missing:
+        raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
+    document.cache = ChunkCache(_batches(path, manifest))
+    return document
+
+
+def _batches(path: Path, manifest: Manifest) -> list[ChunkBatch]:
+    batches = []
+    for shards in manifest.batches:
+        rows = [(0, number) for shard in shards for number in shard.numbers]
+        batches.append(ChunkBatch(rows, num_own=shards[0].length, home=ShardHome(path, shards)))
+    return batches
+
+
+def _read_tokens(path: Path, manifest: Manifest) -> list[int]:
+    return load(_checked_bytes(path / TOKENS_NAME, manifest.tokens_checksum))["token_ids"].tolist()
+
+
+def _checked_bytes(path: Path, expected: str) -> bytes:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DocumentError(f"{path} cannot be read ({error.strerror}). {_CURE}") from error
+    if checksum(data) != expected:
+        raise DocumentError(f"{path} is damaged: its checksum does not hold. {_CURE}")
+    return data
+
+
+def _is_whole(path: Path, expected: str) -> bool:
+    try:
+        _checked_bytes(path, expected)
+    except DocumentError:
+        return False
+    return True
+
+
+def _joined(parts: Sequence[dict[str, Tensor]], name: str) -> Tensor:
+    return parts[0][name] if len(parts) == 1 else torch.cat([part[name] for part in parts])
+
+
+def _shard_rows(batch: ChunkBatch) -> list[tuple[int, int]]:
+    """Cut a batch into runs of rows that are not too large for one file."""
+    row_bytes = sum(
+        states[0, :, : batch.num_own].numel() * states.element_size()
+        for pair in cache_tensors(batch.cache)
+        for states in pair
+    )
+    at_once = max(_SHARD_BYTES // row_bytes, 1)
+    return [(start, min(start + at_once, len(batch.rows))) for start in range(0, len(batch.rows), at_once)]
+
+
+def _canonical(record: dict[str, Any]) -> bytes:
+    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,178 @@
+"""A document's folder: what is written is what was read, and damage is found before it is used."""
+
+import random
+import shutil
+import stat
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from focusllm import FocusDocument, FocusModel
+from focusllm.errors import DocumentError
+from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
+
+TEXT = random_ids(100)
+QUESTION = random_ids(10, seed=1)
+
+
+def small_batches(base_seed_scale: float = 0.1, **changes: object) -> FocusModel:
+    """A model that reads three chunks at a time, so that a document has several batches."""
+    config = replace(SMALL, local_refresh="cached", **changes)  # type: ignore[arg-type]
+    model = FocusModel(tiny_base(dtype=torch.float32), config, max_parallel_chunks=3).eval()
+    disturb(model, base_seed_scale)
+    return model
+
+
+def scores(model: FocusModel, document: FocusDocument) -> torch.Tensor:
+    """Scores of the next token and of three more behind a question."""
+    [sequence] = model._split(torch.tensor([list(document.token_ids) + QUESTION]), None, 0)
+    assert document.cache is not None
+    state = model._engine.ask([sequence], document.cache)
+    found = [state.logits]
+    for token in random_ids(3, seed=2):
+        state = model.step(state, torch.tensor([token]))
+        found.append(state.logits)
+    return torch.cat(found)
+
+
+def read_by(model: FocusModel, text: list[int], folder: Path) -> int:
+    """Index into a folder and return how many tokens went through the base."""
+    seen = [0]
+    model.index(text, folder, progress=lambda read, _: seen.append(read))
+    return seen[-1]
+
+
+@pytest.mark.parametrize("device_budget", [0, 60_000, None])
+@pytest.mark.parametrize("candidate_refresh", [1, 0])
+def test_loaded_or_away_equals_at_hand(tmp_path: Path, device_budget: int | None, candidate_refresh: int) -> None:
+    model = small_batches(candidate_refresh=candidate_refresh)
+    document = model.index(TEXT)
+    wanted = scores(model, document)
+    document.save(tmp_path / "saved")
+    indexed = model.index(TEXT, tmp_path / "indexed", device_budget=device_budget)
+    loaded = model.load_document(tmp_path / "saved", device_budget=device_budget)
+    for other in (loaded, indexed):
+        for _ in range(2):
+            assert torch.equal(scores(model, other), wanted)
+        if device_budget is not None:
+            assert other.num_bytes() <= device_budget
+
+
+def test_only_the_owner_may_read(tmp_path: Path) -> None:
+    tiny_model().index(TEXT, tmp_path / "d")
+    files = list((tmp_path / "d").iterdir())
+    assert len(files) > 3
+    assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in files)
+    assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700
+
+
+def test_a_run_that_was_cut_goes_on(tmp_path: Path) -> None:
+    model = small_batches()
+
+    def cut(read: int, _: int) -> None:
+        if read >= 72:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.index(TEXT, tmp_path, progress=cut)
+    with pytest.raises(DocumentError, match="cut short"):
+        model.load_document(tmp_path)
+    # Nine chunks, the ragged one first; seven had been written when the second batch of three was over.
+    assert read_by(model, TEXT, tmp_path) < len(TEXT) - 36
+    assert torch.equal(scores(model, model.load_document(tmp_path)), scores(model, model.index(TEXT)))
+    assert read_by(model, TEXT, tmp_path) == 0
+
+
+def test_a_text_that_grew_is_read_from_where_it_grew(tmp_path: Path) -> None:
+    model = small_batches()
+    grown = TEXT + random_ids(30, seed=3)
+    assert read_by(model, TEXT, tmp_path) == 100
+    # 96 of the tokens are in whole chunks, which stay.
+    assert read_by(model, grown, tmp_path) == len(grown) - 96
+    found, wanted = (scores(model, document) for document in (model.load_document(tmp_path), model.index(grown)))
+    assert torch.allclose(found, wanted, atol=1e-5)
+    assert len(list(tmp_path.glob("shard-*"))) == len({p.name for p in tmp_path.glob("shard-*")})
+
+
+def test_a_changed_text_is_read_where_it_changed(tmp_path: Path) -> None:
+    model = small_batches()
+    read_by(model, TEXT, tmp_path)
+    changed = [*TEXT[:50], TEXT[50] + 1 if TEXT[50] < 90 else 3, *TEXT[51:]]
+    assert read_by(model, changed, tmp_path) == 36
+    assert torch.equal(scores(model, model.load_document(tmp_path)), scores(model, model.index(changed)))
+
+
+def test_other_models_and_settings_are_refused(tmp_path: Path) -> None:
+    model = small_batches()
+    model.index(TEXT, tmp_path)
+    other = FocusModel(tiny_base("qwen2", torch.float32), SMALL).eval()
+    for wrong in (other, small_batches(chunk_bos=True), tiny_model()):
+        with pytest.raises(DocumentError, match="was indexed with"):
+            wrong.load_document(tmp_path)
+        with pytest.raises(DocumentError, match="Give another folder"):
+            wrong.index(TEXT, tmp_path)
+    with pytest.raises(DocumentError, match="Give another folder"):
+        small_batches(chunk_length=11).index(TEXT, tmp_path)
+    with pytest.raises(DocumentError, match="this model has"):
+        other._reader.open(model.index(TEXT))
+    # The adapter has no part in the chunks' keys and values.
+    assert small_batches(0.3).load_document(tmp_path).num_chunks == 9
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(DocumentError, match="holds no document"):
+        tiny_model().index(TEXT, tmp_path)
+    with pytest.raises(DocumentError, match=r"manifest\.json is missing"):
+        tiny_model().load_document(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def damage(rng: random.Random, file: Path) -> None:
+    """Do to a file what disks and people do."""
+    data = bytearray(file.read_bytes())
+    kind = rng.choice(("flip", "flip", "truncate", "zero", "remove", "append"))
+    if kind == "flip":
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+    elif kind == "truncate":
+        del data[rng.randrange(len(data)) :]
+    elif kind == "zero":
+        start = rng.randrange(len(data))
+        data[start : start + 64] = bytes(len(data[start : start + 64]))
+    elif kind == "append":
+        data += rng.randbytes(9)
+    file.unlink()
+    if kind != "remove":
+        file.write_bytes(data)
+
+
+def test_damage_is_found_or_harmless(tmp_path: Path) -> None:
+    model = small_batches()
+    model.index(TEXT, tmp_path / "whole")
+    wanted = scores(model, model.load_document(tmp_path / "whole"))
+    rng = random.Random(0)
+    found = 0
+    for trial in range(60):
+        shutil.rmtree(tmp_path / "hurt", ignore_errors=True)
+        shutil.copytree(tmp_path / "whole", tmp_path / "hurt")
+        damage(rng, rng.choice(sorted((tmp_path / "hurt").iterdir())))
+        try:
+            answer = scores(model, model.load_document(tmp_path / "hurt"))
+        except DocumentError:
+            found += 1
+        else:
+            assert torch.equal(answer, wanted), trial
+    assert found > 50
+
+
+def test_indexing_again_repairs_what_is_damaged(tmp_path: Path) -> None:
+    model = small_batches()
+    model.index(TEXT, tmp_path)
+    shard = sorted(tmp_path.glob("shard-*"))[1]
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DocumentError, match="damaged"):
+        scores(model, model.load_document(tmp_path))
+    assert 0 < read_by(model, TEXT, tmp_path) <= 36
+    assert torch.equal(scores(model, model.load_document(tmp_path)), scores(model, model.index(TEXT)))
