@@ -31,6 +31,8 @@ class Stage:
         until: Share of all steps at which the stage ends.
         length: Tokens of a sequence.
         plain: Share of statements in the plainest wording, where there is nothing but statements.
+        breaks: Share of questions in documents with BOS, and sometimes other text, before them, as a dynamic
+            prompt behind its chunk has.
         copies, lists, statements, text: Shares of runs of random tokens said again, of lists of keys and
             values, of statements without other text, and of real text; the rest are documents with facts.
     """
@@ -38,6 +40,7 @@ class Stage:
     until: float
     length: int
     plain: float
+    breaks: float
     copies: float
     lists: float
     statements: float
@@ -45,10 +48,10 @@ class Stage:
 
 
 STAGES = (
-    Stage(until=0.28, length=128, plain=0.5, copies=0.15, lists=0.25, statements=0.58, text=0.02),
-    Stage(until=0.60, length=256, plain=0.2, copies=0.06, lists=0.12, statements=0.3, text=0.05),
-    Stage(until=0.80, length=512, plain=0.1, copies=0.04, lists=0.08, statements=0.15, text=0.05),
-    Stage(until=1.00, length=1024, plain=0.1, copies=0.03, lists=0.06, statements=0.1, text=0.05),
+    Stage(until=0.35, length=128, plain=0.5, breaks=0.0, copies=0.15, lists=0.25, statements=0.58, text=0.02),
+    Stage(until=0.60, length=256, plain=0.2, breaks=0.4, copies=0.06, lists=0.12, statements=0.3, text=0.05),
+    Stage(until=0.80, length=512, plain=0.1, breaks=0.4, copies=0.04, lists=0.08, statements=0.15, text=0.05),
+    Stage(until=1.00, length=1024, plain=0.1, breaks=0.4, copies=0.03, lists=0.06, statements=0.1, text=0.05),
 )
 
 
@@ -93,7 +96,7 @@ class SequenceDrawer:
         if kind - stage.text < 0:
             start = rng.randrange(len(self._text_ids) - room)
             return self._text_ids[start : start + room], [TEXT_WEIGHT] * room
-        return self._document(rng, room)
+        return self._document(rng, room, stage.breaks)
 
     def _copies(self, rng: random.Random, room: int) -> Weighted:
         run = [rng.randrange(3, self._vocabulary_size) for _ in range(rng.randint(4, max(24, room // 3)))]
@@ -123,18 +126,29 @@ class SequenceDrawer:
             self._append_question(ids, weights, question.text, question.answer)
         return ids, weights
 
-    def _document(self, rng: random.Random, room: int) -> Weighted:
+    def _document(self, rng: random.Random, room: int, breaks: float) -> Weighted:
         """Hide facts in a document that fills most of the room, and ask for some."""
         num_questions = 1 if rng.random() < 0.3 else rng.randint(2, max(2, room // 80))
         num_tokens = int((room - QUESTION_TOKENS * num_questions) * rng.uniform(0.5, 1.0))
         document = self._documents.draw(rng, num_tokens, num_questions)
         ids = self._encode("".join(piece.text for piece in document.pieces))
         if len(ids) + QUESTION_TOKENS * num_questions > room:
-            return self._document(rng, room)
+            return self._document(rng, room, breaks)
         weights = [TEXT_WEIGHT] * len(ids)
         for question in document.questions:
+            if rng.random() < breaks:
+                lead = self._lead(rng, room - len(ids) - QUESTION_TOKENS)
+                ids += lead
+                weights += [0.0] * len(lead)
             self._append_question(ids, weights, question.text, question.answer)
         return ids, weights
+
+    def _lead(self, rng: random.Random, room: int) -> list[int]:
+        """BOS and, half of the time, some real text."""
+        length = rng.randint(0, 90) if rng.random() < 0.5 else 0
+        length = min(length, max(room - 1, 0))
+        start = rng.randrange(len(self._text_ids) - length)
+        return [self._bos, *self._text_ids[start : start + length]]
 
     def _append_question(self, ids: list[int], weights: list[float], question: str, answer: str) -> None:
         question_ids, answer_ids = self._encode(question), self._encode(answer)
