@@ -4,7 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from focusllm.answering import Answer
+    from focusllm.answering import Answer, Evidence
     from focusllm.config import FocusConfig
     from focusllm.decoding.state import FocusState
     from focusllm.documents.document import FocusDocument
@@ -12,11 +12,21 @@ if TYPE_CHECKING:
     from focusllm.model import FocusModel
 
 __version__ = "0.1.0"
-__all__ = ["Answer", "FocusConfig", "FocusDocument", "FocusError", "FocusModel", "FocusState", "__version__"]
+__all__ = [
+    "Answer",
+    "Evidence",
+    "FocusConfig",
+    "FocusDocument",
+    "FocusError",
+    "FocusModel",
+    "FocusState",
+    "__version__",
+]
 
 # Loaded when first asked for, so that importing the package is fast and does nothing else.
 _HOMES = {
     "Answer": "focusllm.answering",
+    "Evidence": "focusllm.answering",
     "FocusConfig": "focusllm.config",
     "FocusDocument": "focusllm.documents.document",
     "FocusError": "focusllm.errors",

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
@@ -14,6 +17,8 @@ from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import GenerationSettings, Streamer, generate
 from focusllm.decoding.limits import check_room
+from focusllm.decoding.recording import can_record
+from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.folder import DocumentFolder, load_folder
 from focusllm.documents.text import text_of
@@ -23,6 +28,25 @@ from focusllm.errors import ConfigurationError, DocumentError, InputError
 Source = str | Path | FocusDocument
 # Room behind every chunk for the prompt block of a question to come, in tokens; a longer one is copied once.
 _USUAL_PROMPT = 128
+# How many chunks an answer names as its evidence.
+_NUM_EVIDENCE = 3
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A chunk that an answer rests on.
+
+    Attributes:
+        document: The document's name.
+        text: The chunk's text.
+        first_token: Where in the document it starts, counted in tokens.
+        share: Its part of the attention that went to candidates, while the answer was decoded.
+    """
+
+    document: str
+    text: str
+    first_token: int
+    share: float
 
 
 @dataclass(frozen=True)
@@ -35,6 +59,7 @@ class Answer:
         num_tokens: Tokens read: document and question.
         num_chunks: Chunks the document was divided into; 0 where it fitted the window.
         seconds: Time this question took; reading documents for the first time counts to the first question.
+        evidence: The chunks it rests on most, the first one most of all; empty where the document fitted the window.
     """
 
     text: str
@@ -42,6 +67,7 @@ class Answer:
     num_tokens: int
     num_chunks: int
     seconds: float
+    evidence: tuple[Evidence, ...] = ()
 
 
 class DocumentReader:
@@ -177,11 +203,43 @@ class DocumentReader:
             self.read(documents, longest, progress)
         answers = []
         for sequence in sequences:
-            chunks = _joined(documents) if sequence.chunks else None
-            [row] = generate(self._engine, [sequence], settings, self._tokenizer, streamer, chunks=chunks)
+            row, evidence = self._answer(sequence, documents, settings, streamer)
             seconds, started = time.perf_counter() - started, time.perf_counter()
-            answers.append(Answer(self._text(row), tuple(row), sequence.num_tokens, sequence.num_chunks, seconds))
+            size = (sequence.num_tokens, sequence.num_chunks)
+            answers.append(Answer(self._text(row), tuple(row), *size, seconds, evidence))
         return answers
+
+    def _answer(
+        self,
+        sequence: SplitSequence,
+        documents: Sequence[FocusDocument],
+        settings: GenerationSettings,
+        streamer: Streamer | None,
+    ) -> tuple[list[int], tuple[Evidence, ...]]:
+        if not sequence.chunks:
+            [row] = generate(self._engine, [sequence], settings, self._tokenizer, streamer)
+            return row, ()
+        shares: list[Tensor] = []
+
+        def observe(state: FocusState) -> None:
+            shares.extend(share for share in state.shares if share is not None)
+
+        [row] = generate(
+            self._engine, [sequence], settings, self._tokenizer, streamer, chunks=_joined(documents),
+            observe=observe if can_record(self._engine.base) else None,
+        )  # fmt: skip
+        return row, self._evidence(documents, shares) if shares else ()
+
+    def _evidence(self, documents: Sequence[FocusDocument], shares: Sequence[Tensor]) -> tuple[Evidence, ...]:
+        per_chunk = evidence_shares(shares)
+        places = [(document, number) for document in documents for number in range(document.num_chunks)]
+        found = []
+        for index in per_chunk.topk(min(_NUM_EVIDENCE, len(places))).indices.tolist():
+            document, number = places[index]
+            text = str(self.tokenizer.decode(list(document.chunks[number])))
+            first = number * document.chunk_length
+            found.append(Evidence(document.name, text, first, per_chunk[index].item()))
+        return tuple(found)
 
     def _local(self, question: str) -> list[int]:
         if not question.strip():
@@ -200,6 +258,16 @@ class DocumentReader:
         for stop in self._engine.config.answer_stops:
             text = text.removesuffix(stop)
         return text.strip()
+
+
+def evidence_shares(shares: Sequence[Float[Tensor, "layers candidates"]]) -> Float[Tensor, " candidates"]:
+    """Sum up what was recorded over the tokens of an answer: each chunk's part of the attention to candidates.
+
+    The upper half of the layers counts: candidates found their fact further down, and are read there.
+    """
+    layers = torch.stack(list(shares)).mean(dim=0)
+    upper = layers[layers.shape[0] // 2 :].sum(dim=0)
+    return upper / upper.sum()
 
 
 def _joined(documents: Sequence[FocusDocument]) -> ChunkCache:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from focusllm import FocusModel
+from focusllm.cache.layers import cache_from
 from focusllm.decoding.state import FocusState
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
@@ -62,3 +63,45 @@ def test_a_document_within_the_window_is_not_read_before_it_is_needed() -> None:
     assert document.cache is None
     assert answer.num_chunks == 0  # type: ignore[union-attr]
     assert answer.token_ids == model.ask("short", "why?", max_new_tokens=3).token_ids  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("local_refresh", ["recompute", "cached"])
+def test_recorded_attention_is_the_base_s_and_changes_nothing(local_refresh: str) -> None:
+    """Against the weights that the plain attention of transformers returns."""
+    model = tiny_model("qwen2", replace(SMALL, local_refresh=local_refresh))
+    [sequence] = model._split(torch.tensor([DOCUMENT + QUESTIONS[0]]), None, 0)
+    cache = model.index(DOCUMENT).cache
+    assert cache is not None
+    wanted = decoded(model, model._engine.ask([sequence], cache))
+    state = model._engine.ask([sequence], cache, records=True)
+    assert all(torch.equal(f, w) for f, w in zip(decoded(model, state), wanted, strict=True))
+    [shares] = state.shares
+    assert shares is not None
+    assert shares.shape == (3, 5)
+    if local_refresh == "cached":
+        return
+    [local] = state.locals
+    assert local.candidates is not None
+    model.base.set_attn_implementation("eager")
+    front = cache_from(local.candidates.layers)
+    with torch.no_grad():
+        attentions = model.base(
+            local.token_ids,
+            position_ids=torch.arange(5, 5 + local.token_ids.shape[1])[None],
+            past_key_values=front,
+            output_attentions=True,
+        ).attentions
+    for layer, weights in enumerate(attentions):
+        assert torch.allclose(shares[layer].double(), weights[0, :, -1, :5].mean(dim=0), atol=1e-6)
+
+
+def test_the_evidence_of_an_answer_is_a_chunk_of_the_document() -> None:
+    model = text_model()
+    texts = ["the first document, which has four chunks of text. " * 3, "the second one. " * 5]
+    answer = model.ask(texts, "what?", max_new_tokens=6)
+    assert len(answer.evidence) == 3  # type: ignore[union-attr]
+    shares = [span.share for span in answer.evidence]  # type: ignore[union-attr]
+    assert shares == sorted(shares, reverse=True)
+    assert sum(shares) <= 1
+    assert all(any(span.text in text for text in texts) for span in answer.evidence)  # type: ignore[union-attr]
+    assert model.ask("short", "what?", max_new_tokens=2).evidence == ()  # type: ignore[union-attr]

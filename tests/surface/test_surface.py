@@ -16,7 +16,8 @@ SOURCES = sorted(Path(focusllm.__file__).parent.rglob("*.py"))
 _MODEL = "adapter candidate_refresh chunk_length device dtype local_refresh model"
 _EVAL = f"{_MODEL} depths lengths local_length output seed system trials"
 OPTIONS = {
-    "ask": f"{_MODEL} arguments as_json max_new_tokens max_parallel_chunks quiet sample seed stats temperature top_p",
+    "ask": f"{_MODEL} arguments as_json evidence max_new_tokens max_parallel_chunks quiet sample seed stats "
+    "temperature top_p",
     "index": "adapter chunk_length device dtype file max_parallel_chunks model output quiet",
     "demo": "device dtype seed tokens",
     "train": "config overrides",

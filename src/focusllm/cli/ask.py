@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +13,7 @@ from focusllm.cli.progress import ERRORS, Stopwatch, Times, peak_memory_bytes, r
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
-    from focusllm.model import Answer
+    from focusllm.answering import Answer, Evidence
 
 
 def ask(
@@ -37,6 +38,7 @@ def ask(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
     stats: Annotated[bool, typer.Option("--stats", help="Show peak memory as well.")] = False,
+    evidence: Annotated[bool, typer.Option("--evidence", help="Show the parts of the text it rests on.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the answer and nothing else.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and figures as JSON.")] = False,
 ) -> None:
@@ -59,11 +61,19 @@ def ask(
     for question, answer, times in zip(questions, answers, watch.rounds, strict=True):
         figures = _figures(answer, times)
         if as_json:
-            typer.echo(json.dumps({"question": question, "answer": answer.text, **figures}))
+            spans = [asdict(span) for span in answer.evidence]
+            typer.echo(json.dumps({"question": question, "answer": answer.text, **figures, "evidence": spans}))
             continue
         typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
+        if evidence:
+            typer.echo("".join(_described(span) for span in answer.evidence), nl=False)
         if not quiet:
             ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
+
+
+def _described(span: "Evidence") -> str:
+    text = "".join(f"    {line}\n" for line in span.text.splitlines())
+    return f"\n  {span.share:.0%}, {span.document} from token {span.first_token:,}:\n{text}"
 
 
 def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:

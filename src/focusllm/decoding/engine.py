@@ -1,7 +1,9 @@
 """Prefill and decode steps. Source: paper, sections 2.1 and 2.2; cached local contexts and refresh intervals: ours."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import groupby
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from focusllm.condensing.families import window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
+from focusllm.decoding.recording import AttentionRecord, recorded
 from focusllm.decoding.state import FocusState, LocalBatch
 
 # Called with the chunk tokens read so far, and those to be read in all.
@@ -111,12 +114,13 @@ class FocusEngine:
         return chunks
 
     @torch.no_grad()
-    def ask(self, sequences: Sequence[SplitSequence], chunks: ChunkCache) -> FocusState:
+    def ask(self, sequences: Sequence[SplitSequence], chunks: ChunkCache, records: bool = False) -> FocusState:
         """Condense chunks that were read before for what the local contexts ask, and run these.
 
         Args:
             sequences: The batch, divided. That everything fits the window has been checked.
             chunks: Their chunks, as :meth:`index` gives them; a state made from them before is of no use any more.
+            records: Whether attention to candidates is recorded, here and in the steps that follow.
         """
         for batch in chunks.batches:
             batch.forget_question()
@@ -124,7 +128,7 @@ class FocusEngine:
         for batch in chunks.visit(self.device):
             rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
             made.append((batch, self._condenser.condense(batch, rows)))
-        state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences))
+        state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences), records=records)
         self._run_locals(state, made, new_tokens=None)
         return state
 
@@ -139,7 +143,7 @@ class FocusEngine:
         state.check_tokens(token_ids)
         state.spend()
         token_ids = token_ids.to(self.device)
-        after = FocusState(state.logits, state.chunks, state.locals, [*state.pending, token_ids])
+        after = FocusState(state.logits, state.chunks, state.locals, [*state.pending, token_ids], state.records)
         for local in after.locals:
             self._check_growth(local, after)
         made: Made = []
@@ -193,11 +197,22 @@ class FocusEngine:
             for batch, candidates in made:
                 local.put(batch, candidates)
             new = None if new_tokens is None else new_tokens[local.sequences].unsqueeze(1)
-            rows = self._run_local(local, new, is_refreshed=bool(made))
+            with self._recording(local, state.records) as options:
+                rows = self._run_local(local, new, bool(made), options)
             logits.update(zip(local.sequences, rows, strict=True))
         state.logits = torch.stack([logits[index] for index in range(len(logits))])
 
-    def _run_local(self, local: LocalBatch, new: Tensor | None, is_refreshed: bool) -> Tensor:
+    @contextmanager
+    def _recording(self, local: LocalBatch, is_wanted: bool) -> Iterator[dict[str, AttentionRecord]]:
+        """Give the options that make a forward pass of local contexts record its attention, or none."""
+        if not is_wanted or local.candidates is None:
+            yield {}
+            return
+        with recorded(self.base, local.num_candidates) as record:
+            yield {"focus_record": record}
+        local.shares = record.shares()
+
+    def _run_local(self, local: LocalBatch, new: Tensor | None, is_refreshed: bool, options: dict[str, Any]) -> Tensor:
         if new is not None:
             local.token_ids = torch.cat((local.token_ids, new), dim=1)
         # Without candidates nothing behind a token ever changes, so there is nothing to run again.
@@ -205,10 +220,10 @@ class FocusEngine:
         if new is not None and keeps_cache and local.cache is not None:
             if local.candidates is not None and is_refreshed:
                 overwrite_prefix(local.cache, local.candidates.layers)
-            return focus_forward(self.base, new, local.cache)
+            return focus_forward(self.base, new, local.cache, **options)
         cache = growing_cache() if local.candidates is None else cache_from(local.candidates.layers)
         local.cache = cache if keeps_cache else None
-        return focus_forward(self.base, local.token_ids, cache)
+        return focus_forward(self.base, local.token_ids, cache, **options)
 
     def _check_growth(self, local: LocalBatch, state: FocusState) -> None:
         longest_row = 0

@@ -17,7 +17,7 @@ _KEPT = 16
 
 
 def focus_forward(
-    base: PreTrainedModel, token_ids: Int[Tensor, "rows new_tokens"], cache: Cache | None
+    base: PreTrainedModel, token_ids: Int[Tensor, "rows new_tokens"], cache: Cache | None, **options: Any
 ) -> Float[Tensor, "rows vocab"]:
     """Run local tokens behind whatever the cache holds and return the scores of the next token.
 
@@ -26,6 +26,7 @@ def focus_forward(
         token_ids: Local tokens that are not in the cache yet.
         cache: Candidates at positions 0 to k-1, then local tokens; it grows by the new ones. ``None`` runs the
             base as it is.
+        **options: Handed on to the base's attention.
     """
     held = 0 if cache is None else cache.get_seq_length()
     positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
@@ -36,4 +37,5 @@ def focus_forward(
         past_key_values=cache,
         use_cache=cache is not None,
         logits_to_keep=_KEPT,
+        **options,
     ).logits[:, -1]

@@ -1,6 +1,6 @@
 """The generate loop: prefill, choose, step, until a stop condition holds."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,6 +21,7 @@ from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.limits import check_room
+from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError
 
 
@@ -127,6 +128,7 @@ def generate(
     streamer: Streamer | None = None,
     progress: Progress | None = None,
     chunks: ChunkCache | None = None,
+    observe: Callable[[FocusState], None] | None = None,
 ) -> list[list[int]]:
     """Decode new tokens behind every sequence of a batch.
 
@@ -138,6 +140,7 @@ def generate(
         streamer: Handed each token as it comes.
         progress: Called with the chunk tokens read so far and those to be read in all.
         chunks: The chunks of the batch, where they have been read before.
+        observe: Called with every state a token is chosen from; attention to candidates is recorded then.
 
     Returns:
         The new tokens of each sequence, with the token that ended it.
@@ -151,10 +154,15 @@ def generate(
     processors: Any = settings.processors()
     stops = _Stops(settings, tokenizer, engine.device)
     generator = None if settings.seed is None else torch.Generator(engine.device).manual_seed(settings.seed)
-    state = engine.prefill(sequences, progress) if chunks is None else engine.ask(sequences, chunks)
+    if chunks is None:
+        state = engine.prefill(sequences, progress)
+    else:
+        state = engine.ask(sequences, chunks, records=observe is not None)
     new_ids = torch.empty(len(sequences), 0, dtype=torch.long, device=engine.device)
     lengths = [0] * len(sequences)
     while True:
+        if observe is not None:
+            observe(state)
         chosen = _choose(processors(new_ids, state.logits.float()), settings.do_sample, generator)
         new_ids = torch.cat((new_ids, chosen.unsqueeze(1)), dim=1)
         if streamer is not None:

@@ -22,6 +22,7 @@ class LocalBatch:
         token_ids: The local blocks, with all tokens decoded so far.
         candidates: The candidates in front of them; ``None`` where there are no chunks.
         cache: Keys and values of candidates and local tokens, kept while the local context is cached.
+        shares: How much of each layer's attention the last token paid to each candidate, where that is recorded.
     """
 
     sequences: list[int]
@@ -29,6 +30,7 @@ class LocalBatch:
     token_ids: Int[Tensor, "rows local"]
     candidates: CandidateKV | None = None
     cache: Cache | None = None
+    shares: Float[Tensor, "rows layers candidates"] | None = None
 
     def put(self, batch: ChunkBatch, made: CandidateKV) -> None:
         """Put the new candidates of a batch of chunks in front of those local contexts here that they belong to."""
@@ -51,12 +53,14 @@ class FocusState:
         chunks: Keys and values of all chunks.
         locals: The local contexts.
         pending: Tokens decoded since the candidates were made, one tensor (batch,) for each step.
+        records: Whether attention to candidates is recorded.
     """
 
     logits: Float[Tensor, "batch vocab"]
     chunks: ChunkCache
     locals: list[LocalBatch]
     pending: list[Tensor] = field(default_factory=list)
+    records: bool = False
     _is_spent: bool = False
 
     @property
@@ -72,6 +76,16 @@ class FocusState:
             for sequence in batch.sequences:
                 counts[sequence] = batch.num_candidates
         return counts
+
+    @property
+    def shares(self) -> list[Float[Tensor, "layers candidates"] | None]:
+        """For each sequence, the attention its last token paid to each candidate; ``None`` where not recorded."""
+        found: list[Tensor | None] = [None] * self.batch_size
+        for batch in self.locals:
+            if batch.shares is not None:
+                for sequence, shares in zip(batch.sequences, batch.shares, strict=True):
+                    found[sequence] = shares
+        return found
 
     def spend(self) -> None:
         """Mark the state as advanced: its caches now belong to the next one.

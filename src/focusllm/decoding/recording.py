@@ -1,0 +1,86 @@
+"""How the attention of the last token is shared among candidates: what the next token rests on. Source: ours.
+
+The base's own attention runs as ever; beside it the weights of one query are computed again, layer by layer.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+_PREFIX = "focus_recording_"
+
+
+class AttentionRecord:
+    """Filled by one forward pass of local contexts with candidates in front.
+
+    Args:
+        num_candidates: How many candidates stand in front.
+    """
+
+    def __init__(self, num_candidates: int) -> None:
+        self._num_candidates = num_candidates
+        self._layers: dict[int, Tensor] = {}
+
+    def add(
+        self,
+        layer: int,
+        query: Float[Tensor, "rows heads new head_dim"],
+        key: Float[Tensor, "rows kv_heads all head_dim"],
+        scaling: float,
+        softcap: float | None,
+    ) -> None:
+        """Take note of one layer: the mean, over heads, of the last query's weights on the candidates."""
+        last = query[:, :, -1].unflatten(1, (key.shape[1], -1)).float()
+        scores = last @ key.float().transpose(-1, -2) * scaling
+        if softcap is not None:
+            scores = torch.tanh(scores / softcap) * softcap
+        weights = scores.softmax(dim=-1)[..., : self._num_candidates]
+        self._layers[layer] = weights.flatten(1, 2).mean(dim=1)
+
+    def shares(self) -> Float[Tensor, "rows layers candidates"]:
+        """Return the share of each layer's attention that went to each candidate."""
+        return torch.stack([self._layers[layer] for layer in sorted(self._layers)], dim=1)
+
+
+def can_record(base: PreTrainedModel) -> bool:
+    """Say whether the base's attention goes through transformers' interface; the ``eager`` one does not."""
+    return base.config._attn_implementation in ALL_ATTENTION_FUNCTIONS.valid_keys()
+
+
+@contextmanager
+def recorded(base: PreTrainedModel, num_candidates: int) -> Iterator[AttentionRecord]:
+    """Give a record to be handed to the base as ``focus_record`` within the ``with`` block."""
+    config: Any = base.config
+    implementation = config._attn_implementation
+    name = _PREFIX + implementation
+    AttentionInterface.register(name, partial(_recording_attention, implementation))
+    AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
+    config._attn_implementation = name
+    try:
+        yield AttentionRecord(num_candidates)
+    finally:
+        config._attn_implementation = implementation
+
+
+def _recording_attention(
+    implementation: str,
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    focus_record: AttentionRecord,
+    **options: Any,
+) -> tuple[Tensor, Tensor | None]:
+    layer: Any = module.layer_idx
+    focus_record.add(layer, query, key, options["scaling"], options.get("softcap"))
+    return ALL_ATTENTION_FUNCTIONS[implementation](module, query, key, value, attention_mask, **options)
