@@ -40,12 +40,14 @@ class Evidence:
         document: The document's name.
         text: The chunk's text.
         first_token: Where in the document it starts, counted in tokens.
+        first_line: The line it starts in, counted from 1; ``None`` where the document was given as tokens.
         share: Its part of the attention that went to candidates, while the answer was decoded.
     """
 
     document: str
     text: str
     first_token: int
+    first_line: int | None
     share: float
 
 
@@ -112,12 +114,17 @@ class DocumentReader:
         if isinstance(source, FocusDocument):
             self._check(source)
             return source
-        is_text = isinstance(source, str | Path)
-        token_ids = self.encode(text_of(source)) if is_text else list(source)
-        if not token_ids:
-            raise InputError("The document is empty: there is nothing to ask about.")
+        length = self._engine.config.chunk_length
+        if not isinstance(source, str | Path):
+            if not source:
+                raise InputError("The document is empty: there is nothing to ask about.")
+            return FocusDocument("The document", list(source), length, self.identity)
         name = str(source) if isinstance(source, Path) else "The document"
-        return FocusDocument(name, token_ids, self._engine.config.chunk_length, self.identity)
+        text = text_of(source)
+        has_offsets = self.tokenizer.is_fast
+        encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
+        starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
+        return FocusDocument(name, encoded.input_ids, length, self.identity, text, starts)
 
     def _check(self, document: FocusDocument) -> None:
         if document.identity != self.identity:
@@ -233,13 +240,18 @@ class DocumentReader:
     def _evidence(self, documents: Sequence[FocusDocument], shares: Sequence[Tensor]) -> tuple[Evidence, ...]:
         per_chunk = evidence_shares(shares)
         places = [(document, number) for document in documents for number in range(document.num_chunks)]
-        found = []
-        for index in per_chunk.topk(min(_NUM_EVIDENCE, len(places))).indices.tolist():
-            document, number = places[index]
+        best = per_chunk.topk(min(_NUM_EVIDENCE, len(places)))
+        return tuple(self._span(*places[index], share) for share, index in zip(*map(Tensor.tolist, best), strict=True))
+
+    def _span(self, document: FocusDocument, number: int, share: float) -> Evidence:
+        first = number * document.chunk_length
+        characters = document.characters_of(number)
+        if characters is None or document.text is None:
             text = str(self.tokenizer.decode(list(document.chunks[number])))
-            first = number * document.chunk_length
-            found.append(Evidence(document.name, text, first, per_chunk[index].item()))
-        return tuple(found)
+            return Evidence(document.name, text, first, None, share)
+        start, end = characters
+        line = document.text.count("\n", 0, start) + 1
+        return Evidence(document.name, document.text[start:end], first, line, share)
 
     def _local(self, question: str) -> list[int]:
         if not question.strip():

@@ -97,11 +97,14 @@ def test_recorded_attention_is_the_base_s_and_changes_nothing(local_refresh: str
 
 def test_the_evidence_of_an_answer_is_a_chunk_of_the_document() -> None:
     model = text_model()
-    texts = ["the first document, which has four chunks of text. " * 3, "the second one. " * 5]
+    texts = ["the first document,\nwhich has four chunks of text.\n" * 3, "the second one. " * 5]
     answer = model.ask(texts, "what?", max_new_tokens=6)
     assert len(answer.evidence) == 3  # type: ignore[union-attr]
     shares = [span.share for span in answer.evidence]  # type: ignore[union-attr]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1
-    assert all(any(span.text in text for text in texts) for span in answer.evidence)  # type: ignore[union-attr]
+    for span in answer.evidence:  # type: ignore[union-attr]
+        [text] = [text for text in texts if span.text in text]
+        assert text[span.first_token :].startswith(span.text)
+        assert span.first_line == 1 + text[: span.first_token].count("\n")
     assert model.ask("short", "what?", max_new_tokens=2).evidence == ()  # type: ignore[union-attr]

@@ -73,7 +73,8 @@ def ask(
 
 def _described(span: "Evidence") -> str:
     text = "".join(f"    {line}\n" for line in span.text.splitlines())
-    return f"\n  {span.share:.0%}, {span.document} from token {span.first_token:,}:\n{text}"
+    place = f"token {span.first_token:,}" if span.first_line is None else f"line {span.first_line:,}"
+    return f"\n  {span.share:.0%}, {span.document} from {place}:\n{text}"
 
 
 def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:

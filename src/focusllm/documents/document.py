@@ -38,6 +38,8 @@ class FocusDocument:
         chunk_length: Tokens in a chunk; the last one may be shorter.
         identity: What the keys and values are made with.
         chunks: The tokens again, cut into chunks.
+        text: The text the tokens come from; ``None`` where it was given as tokens.
+        starts: For each token, where in the text it starts, in characters; empty where that is not known.
         cache: The chunks' keys and values; ``None`` until they are needed, which a document within the base's
             window may never be.
     """
@@ -46,6 +48,8 @@ class FocusDocument:
     token_ids: Sequence[int]
     chunk_length: int
     identity: Identity
+    text: str | None = None
+    starts: Sequence[int] = ()
     cache: ChunkCache | None = None
     chunks: tuple[Sequence[int], ...] = field(init=False)
 
@@ -61,6 +65,13 @@ class FocusDocument:
     def num_chunks(self) -> int:
         """How many chunks it is cut into."""
         return len(self.chunks)
+
+    def characters_of(self, chunk: int) -> tuple[int, int] | None:
+        """Return where in the text a chunk starts and where the next one does, or ``None`` where that is not known."""
+        if self.text is None or not self.starts:
+            return None
+        first, after = chunk * self.chunk_length, (chunk + 1) * self.chunk_length
+        return self.starts[first], self.starts[after] if after < len(self.starts) else len(self.text)
 
     def num_bytes(self) -> int:
         """Return the bytes of all keys and values at hand."""

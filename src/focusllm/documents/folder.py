@@ -25,6 +25,7 @@ from focusllm.files import checksum, write_text, written_atomically
 
 MANIFEST_NAME = "manifest.json"
 TOKENS_NAME = "tokens.safetensors"
+TEXT_NAME = "text.txt"
 FORMAT_VERSION = 1
 _SHARD_BYTES = 256 * 2**20
 _OWNER_ONLY = 0o600
@@ -59,6 +60,7 @@ class Manifest:
     chunk_length: int
     num_tokens: int
     tokens_checksum: str
+    text_checksum: str | None
     batches: list[list[Shard]] = field(default_factory=list)
 
     def numbers(self) -> set[int]:
@@ -107,12 +109,16 @@ class DocumentFolder:
         self._document = document
         kept = self._kept_batches()
         self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        tokens = torch.tensor(document.token_ids, dtype=torch.int32)
-        with written_atomically(self._path / TOKENS_NAME, _OWNER_ONLY) as file:
-            save_file({"token_ids": tokens}, file)
-            tokens_checksum = checksum(file.read_bytes())
+        tokens_checksum = _write_tokens(self._path, document)
+        text_checksum = None if document.text is None else _write_whole(self._path, document.text)
         self._manifest = Manifest(
-            document.name, document.identity, document.chunk_length, document.num_tokens, tokens_checksum, kept
+            document.name,
+            document.identity,
+            document.chunk_length,
+            document.num_tokens,
+            tokens_checksum,
+            text_checksum,
+            kept,
         )
         self._write_manifest()
 
@@ -152,7 +158,7 @@ class DocumentFolder:
                 f"{self._path} was indexed with {manifest.identity}, chunks of {manifest.chunk_length}; now it would "
                 f"be {wanted.identity}, chunks of {wanted.chunk_length}. Give another folder."
             )
-        before = cut_into_chunks(_read_tokens(self._path, manifest), manifest.chunk_length)
+        before = cut_into_chunks(_read_tokens(self._path, manifest)[0], manifest.chunk_length)
         now = wanted.chunks
 
         def holds(shard: Shard) -> bool:
@@ -217,8 +223,11 @@ def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
             f"{path} was indexed with {manifest.identity}; this model has {identity}. "
             f"Load it with the model it was made with, or index the text again."
         )
-    token_ids = _read_tokens(path, manifest)
-    document = FocusDocument(manifest.name, token_ids, manifest.chunk_length, identity)
+    token_ids, starts = _read_tokens(path, manifest)
+    text = None
+    if manifest.text_checksum is not None:
+        text = _checked_bytes(path / TEXT_NAME, manifest.text_checksum).decode("utf-8")
+    document = FocusDocument(manifest.name, token_ids, manifest.chunk_length, identity, text, starts)
     missing = document.num_chunks - len(manifest.numbers())
     if missing:
         raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
@@ -234,8 +243,26 @@ def _batches(path: Path, manifest: Manifest) -> list[ChunkBatch]:
     return batches
 
 
-def _read_tokens(path: Path, manifest: Manifest) -> list[int]:
-    return load(_checked_bytes(path / TOKENS_NAME, manifest.tokens_checksum))["token_ids"].tolist()
+def _write_tokens(path: Path, document: FocusDocument) -> str:
+    tensors = {
+        "token_ids": torch.tensor(document.token_ids, dtype=torch.int32),
+        "starts": torch.tensor(document.starts, dtype=torch.int64),
+    }
+    with written_atomically(path / TOKENS_NAME, _OWNER_ONLY) as file:
+        save_file(tensors, file)
+        return checksum(file.read_bytes())
+
+
+def _write_whole(path: Path, text: str) -> str:
+    data = text.encode("utf-8")
+    with written_atomically(path / TEXT_NAME, _OWNER_ONLY) as file:
+        file.write_bytes(data)
+    return checksum(data)
+
+
+def _read_tokens(path: Path, manifest: Manifest) -> tuple[list[int], list[int]]:
+    tensors = load(_checked_bytes(path / TOKENS_NAME, manifest.tokens_checksum))
+    return tensors["token_ids"].tolist(), tensors["starts"].tolist()
 
 
 def _checked_bytes(path: Path, expected: str) -> bytes:

@@ -11,7 +11,7 @@ import torch
 
 from focusllm import FocusDocument, FocusModel
 from focusllm.errors import DocumentError
-from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
+from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
 TEXT = random_ids(100)
 QUESTION = random_ids(10, seed=1)
@@ -176,3 +176,18 @@ def test_indexing_again_repairs_what_is_damaged(tmp_path: Path) -> None:
         scores(model, model.load_document(tmp_path))
     assert 0 < read_by(model, TEXT, tmp_path) <= 36
     assert torch.equal(scores(model, model.load_document(tmp_path)), scores(model, model.index(TEXT)))
+
+
+def test_the_text_and_its_lines_come_back(tmp_path: Path) -> None:
+    model = FocusModel(tiny_base(vocab_size=259), SMALL, tiny_tokenizer()).eval()
+    text = "Émile's first line\nthe second\n" * 4
+    document = model.index(text, tmp_path)
+    loaded = model.load_document(tmp_path)
+    assert loaded.text == text
+    for number in range(document.num_chunks):
+        assert loaded.characters_of(number) == document.characters_of(number)
+    spans = [document.characters_of(number) for number in range(document.num_chunks)]
+    assert "".join(text[start:end] for start, end in spans) == text  # type: ignore[misc]
+    (tmp_path / "text.txt").write_text(text.replace("first", "other"))
+    with pytest.raises(DocumentError, match=r"text\.txt is damaged"):
+        model.load_document(tmp_path)
