@@ -121,7 +121,7 @@ class DocumentReader:
             return FocusDocument("The document", list(source), length, self.identity)
         name = str(source) if isinstance(source, Path) else "The document"
         text = text_of(source)
-        has_offsets = self.tokenizer.is_fast
+        has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
         return FocusDocument(name, encoded.input_ids, length, self.identity, text, starts)
@@ -241,7 +241,8 @@ class DocumentReader:
         per_chunk = evidence_shares(shares)
         places = [(document, number) for document in documents for number in range(document.num_chunks)]
         best = per_chunk.topk(min(_NUM_EVIDENCE, len(places)))
-        return tuple(self._span(*places[index], share) for share, index in zip(*map(Tensor.tolist, best), strict=True))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return tuple(self._span(*places[index], share) for index, share in pairs)
 
     def _span(self, document: FocusDocument, number: int, share: float) -> Evidence:
         first = number * document.chunk_length

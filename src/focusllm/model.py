@@ -25,6 +25,7 @@ from focusllm.decoding.padding import unpadded_rows, with_new_tokens
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
 from focusllm.errors import ConfigurationError
+from focusllm.estimating import Estimate, estimate
 
 
 class FocusModel(nn.Module):
@@ -251,6 +252,10 @@ class FocusModel(nn.Module):
         questions = [question] if is_single else list(question)
         answers = self._reader.ask(sources, questions, chosen, progress, streamer)
         return answers[0] if is_single else answers
+
+    def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
+        """Measure for a moment and say what a question about so many tokens will cost, or why it cannot fit."""
+        return estimate(self._engine, num_tokens, question_tokens, max_new_tokens)
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of a text, without special tokens.

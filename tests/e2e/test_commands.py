@@ -101,6 +101,16 @@ def test_an_indexed_document_is_asked_without_reading_it_again(command, book: Pa
     assert command("ask", folder, "What?", *rest).status == 0
 
 
+def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path) -> None:
+    run = command("estimate", "10,000", "--model", base, *OPTIONS)
+    assert run.status == 0
+    assert "10,000 tokens in 100 chunks" in run.out
+    book.write_text(TEXT[:3000])
+    assert "3,000 tokens in 30 chunks" in command("estimate", book, "--model", base, *OPTIONS).out
+    run = command("estimate", "nothing.txt", "--model", base)
+    assert (run.status, run.err.startswith("Error: There is no file 'nothing.txt'")) == (1, True)
+
+
 def test_a_damaged_folder_is_refused_and_repaired(command, book: Path, base: Path) -> None:
     book.write_text(TEXT[:3000])
     folder = book.with_name("indexed")

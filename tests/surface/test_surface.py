@@ -19,6 +19,7 @@ OPTIONS = {
     "ask": f"{_MODEL} arguments as_json evidence max_new_tokens max_parallel_chunks quiet sample seed stats "
     "temperature top_p",
     "index": "adapter chunk_length device dtype file max_parallel_chunks model output quiet",
+    "estimate": f"{_MODEL} document max_parallel_chunks",
     "demo": "device dtype seed tokens",
     "train": "config overrides",
     "models": "names",

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from focusllm import __version__
-from focusllm.cli import ask, demo, evaluate, index, models, train
+from focusllm.cli import ask, demo, estimate, evaluate, index, models, train
 from focusllm.errors import FocusError
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 )
 app.command("ask")(ask.ask)
 app.command("index")(index.index)
+app.command("estimate")(estimate.estimate)
 app.command("demo")(demo.demo)
 app.add_typer(evaluate.app, name="eval")
 app.command("train")(train.train)

@@ -6,11 +6,9 @@ that whatever is cut short goes on from there. A shard is read whole and checked
 Keys and values tell as much as the text itself: only the owner may read the files.
 """
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load, save_file
@@ -20,52 +18,14 @@ from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
 from focusllm.cache.layers import cache_tensors
 from focusllm.chunking import cut_into_chunks
 from focusllm.documents.document import FocusDocument, Identity
+from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
 from focusllm.errors import DocumentError
-from focusllm.files import checksum, write_text, written_atomically
+from focusllm.files import checksum, written_atomically
 
-MANIFEST_NAME = "manifest.json"
 TOKENS_NAME = "tokens.safetensors"
 TEXT_NAME = "text.txt"
-FORMAT_VERSION = 1
 _SHARD_BYTES = 256 * 2**20
-_OWNER_ONLY = 0o600
 _CURE = "Index the text into the same folder again: what is whole is kept, the rest is read anew."
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Some chunks of equal length in one file.
-
-    Attributes:
-        file: Its name.
-        checksum: Of its bytes.
-        numbers: Which chunks, in the order of the rows.
-        length: Tokens of each row.
-        num_bytes: Size of the file.
-    """
-
-    file: str
-    checksum: str
-    numbers: list[int]
-    length: int
-    num_bytes: int
-
-
-@dataclass
-class Manifest:
-    """What ``manifest.json`` says; ``batches`` are groups of shards that go through the base together."""
-
-    name: str
-    identity: Identity
-    chunk_length: int
-    num_tokens: int
-    tokens_checksum: str
-    text_checksum: str | None
-    batches: list[list[Shard]] = field(default_factory=list)
-
-    def numbers(self) -> set[int]:
-        """Return the chunks that shards hold."""
-        return {number for batch in self.batches for shard in batch for number in shard.numbers}
 
 
 @dataclass(frozen=True)
@@ -120,7 +80,7 @@ class DocumentFolder:
             text_checksum,
             kept,
         )
-        self._write_manifest()
+        write_manifest(self._path, self._manifest)
 
     @property
     def known(self) -> set[tuple[int, int]]:
@@ -135,7 +95,7 @@ class DocumentFolder:
         """Write a batch of chunks; from now on it can be let go of."""
         shards = [self._write_shard(batch, start, end) for start, end in _shard_rows(batch)]
         self._manifest.batches.append(shards)
-        self._write_manifest()
+        write_manifest(self._path, self._manifest)
         batch.home = ShardHome(self._path, shards)
 
     def finish(self) -> None:
@@ -175,39 +135,10 @@ class DocumentFolder:
                 own = states[start:end, :, : batch.num_own]
                 tensors[f"layers.{index}.{name}"] = own.to(device="cpu", copy=True).contiguous()
         path = self._path / f"shard-{numbers[0]:07d}-{len(numbers)}.safetensors"
-        with written_atomically(path, _OWNER_ONLY) as file:
+        with written_atomically(path, OWNER_ONLY) as file:
             save_file(tensors, file)
             data = file.read_bytes()
         return Shard(path.name, checksum(data), numbers, batch.num_own, len(data))
-
-    def _write_manifest(self) -> None:
-        content = asdict(self._manifest)
-        record = {"format": "focusllm-document", "format_version": FORMAT_VERSION, **content}
-        record["checksum"] = checksum(_canonical(record))
-        write_text(self._path / MANIFEST_NAME, json.dumps(record, indent=1) + "\n", _OWNER_ONLY)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read and check ``manifest.json``.
-
-    Raises:
-        DocumentError: It is missing, damaged, or of another version.
-    """
-    file = path / MANIFEST_NAME
-    if not file.is_file():
-        raise DocumentError(f"No document in {str(path)!r}: {MANIFEST_NAME} is missing. Make one with focusllm index.")
-    try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        found = record.pop("checksum")
-        if found != checksum(_canonical(record)):
-            raise DocumentError(f"{file} is damaged: its checksum does not hold. Index the document again.")
-        if (record.pop("format"), record.pop("format_version")) != ("focusllm-document", FORMAT_VERSION):
-            raise DocumentError(f"{file} is of another version; this FocusLLM reads version {FORMAT_VERSION}.")
-        record["identity"] = Identity(**record["identity"])
-        record["batches"] = [[Shard(**shard) for shard in batch] for batch in record["batches"]]
-        return Manifest(**record)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise DocumentError(f"{file} is damaged ({error}). Index the document again.") from error
 
 
 def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
@@ -248,14 +179,14 @@ def _write_tokens(path: Path, document: FocusDocument) -> str:
         "token_ids": torch.tensor(document.token_ids, dtype=torch.int32),
         "starts": torch.tensor(document.starts, dtype=torch.int64),
     }
-    with written_atomically(path / TOKENS_NAME, _OWNER_ONLY) as file:
+    with written_atomically(path / TOKENS_NAME, OWNER_ONLY) as file:
         save_file(tensors, file)
         return checksum(file.read_bytes())
 
 
 def _write_whole(path: Path, text: str) -> str:
     data = text.encode("utf-8")
-    with written_atomically(path / TEXT_NAME, _OWNER_ONLY) as file:
+    with written_atomically(path / TEXT_NAME, OWNER_ONLY) as file:
         file.write_bytes(data)
     return checksum(data)
 
@@ -296,7 +227,3 @@ def _shard_rows(batch: ChunkBatch) -> list[tuple[int, int]]:
     )
     at_once = max(_SHARD_BYTES // row_bytes, 1)
     return [(start, min(start + at_once, len(batch.rows))) for start in range(0, len(batch.rows), at_once)]
-
-
-def _canonical(record: dict[str, Any]) -> bytes:
-    return json.dumps(record, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,44 @@
+"""``focusllm estimate``: what reading will cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from focusllm.cli import loading
+from focusllm.errors import InputError
+
+
+def estimate(
+    document: Annotated[str, typer.Argument(metavar="FILE|TOKENS", help="A text file, or a number of tokens.")],
+    model: loading.Model = None,
+    adapter: loading.Adapter = None,
+    chunk_length: loading.ChunkLength = None,
+    local_refresh: loading.LocalRefresh = None,
+    candidate_refresh: loading.CandidateRefresh = None,
+    max_parallel_chunks: loading.MaxParallelChunks = None,
+    dtype: loading.Dtype = "auto",
+    device: loading.Device = None,
+) -> None:
+    """Say how much memory and time a question about a document will take, before it is read."""
+    from focusllm.documents.text import text_of
+
+    digits = document.replace(",", "").replace("_", "")
+    if not digits.isdigit() and not Path(document).exists():
+        raise InputError(f"There is no file {document!r}, and it is not a number of tokens.")
+    focus = loading.load_model(
+        model, adapter, dtype, device, max_parallel_chunks,
+        chunk_length=chunk_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+    )  # fmt: skip
+    num_tokens = int(digits) if digits.isdigit() else len(focus.encode(text_of(Path(document))))
+    found = focus.estimate(num_tokens)
+    rows = {
+        "document": f"{found.num_tokens:,} tokens in {found.num_chunks:,} chunks",
+        "weights": f"{found.weight_bytes / 1e6:,.0f} MB",
+        "keys and values": f"{found.document_bytes / 1e6:,.0f} MB, in memory or on disk",
+        "reading it, once": f"{found.index_seconds:,.2f} s",
+        "first token": f"{found.first_token_seconds:,.2f} s after a question",
+        "each further token": f"{found.next_token_seconds:,.3f} s",
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:20} {value}")

@@ -1,0 +1,122 @@
+"""What reading a document will cost, before it is read. Source: ours."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from focusllm.cache.candidates import CandidateKV
+from focusllm.cache.chunks import ChunkCache
+from focusllm.cache.layers import cache_from, cache_tensors
+from focusllm.chunking import SplitSequence, cut_into_chunks
+from focusllm.decoding.engine import FocusEngine
+from focusllm.decoding.forward import focus_forward
+from focusllm.decoding.limits import check_room
+
+# So many chunks are read to learn the speeds; what is in them does not matter.
+_CHUNKS = 8
+_TOKEN = 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Bytes and seconds of one question about one document.
+
+    Attributes:
+        num_tokens: Tokens of the document.
+        num_chunks: Chunks it is cut into.
+        weight_bytes: Base and adapter.
+        document_bytes: Keys and values of all chunks: at hand, or in the document's folder.
+        index_seconds: Reading the document, once.
+        first_token_seconds: From a question to the first token of its answer.
+        next_token_seconds: Each further token under the refresh settings in force, on average.
+    """
+
+    num_tokens: int
+    num_chunks: int
+    weight_bytes: int
+    document_bytes: int
+    index_seconds: float
+    first_token_seconds: float
+    next_token_seconds: float
+
+
+@torch.no_grad()
+def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tokens: int) -> Estimate:
+    """Estimate from the sizes in hand and a short calibration: a few chunks are read, asked and timed.
+
+    Raises:
+        WindowError: The base's window cannot hold that many chunks, or a chunk with its prompt; the text says which
+            setting would help.
+    """
+    chunks = cut_into_chunks([_TOKEN] * num_tokens, engine.config.chunk_length)
+    local = [_TOKEN] * question_tokens
+    check_room(SplitSequence(chunks, local), engine.config, engine.window, new_tokens)
+    few = SplitSequence(chunks[:_CHUNKS], local)
+    cache = engine.index([few.chunks], [question_tokens])
+    candidates = engine.ask([few], cache).locals[0].candidates
+    assert candidates is not None  # there are chunks
+    index = _seconds(lambda: engine.index([few.chunks], [question_tokens])) / sum(map(len, few.chunks))
+    few_whole, whole, one = (
+        _local_seconds(engine, candidates, held, new)
+        for held, new in ((few.num_chunks, question_tokens), (len(chunks), question_tokens), (len(chunks), 1))
+    )
+    asking = _seconds(lambda: engine.ask([few], cache)) - few_whole
+    condense = max(asking, 0.0) / few.num_chunks * len(chunks)
+    local_seconds = one if engine.config.local_refresh == "cached" else whole
+    return Estimate(
+        num_tokens=num_tokens,
+        num_chunks=len(chunks),
+        weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in engine.base.parameters()),
+        document_bytes=_bytes_per_token(cache) * num_tokens,
+        index_seconds=index * num_tokens,
+        first_token_seconds=condense + whole,
+        next_token_seconds=_refresh_seconds(engine, few, cache, few_whole) * len(chunks) + local_seconds,
+    )
+
+
+def _refresh_seconds(engine: FocusEngine, few: SplitSequence, cache: ChunkCache, local_seconds: float) -> float:
+    """Time one refresh of the candidates, in seconds a chunk and decoded token."""
+    refresh = engine.config.candidate_refresh
+    if not refresh:
+        return 0.0
+    state = engine.ask([few], cache)
+    started = time.perf_counter()
+    for _ in range(refresh):
+        state = engine.step(state, torch.tensor([_TOKEN]))
+    _wait()
+    seconds = (time.perf_counter() - started) / refresh - local_seconds
+    return max(seconds, 0.0) / few.num_chunks
+
+
+def _local_seconds(engine: FocusEngine, candidates: CandidateKV, num_held: int, num_new: int) -> float:
+    """Time the focus forward of so many tokens behind so many candidates."""
+    room = candidates.room_for(1, num_held)
+    for keys, values in room.layers:
+        keys.zero_()
+        values.zero_()
+    tokens = torch.full((1, num_new), _TOKEN, device=engine.device)
+    return _seconds(lambda: focus_forward(engine.base, tokens, cache_from(room.layers)))
+
+
+def _bytes_per_token(cache: ChunkCache) -> int:
+    layers = cache_tensors(cache.batches[0].cache)
+    return sum(states.shape[1] * states.shape[3] * states.element_size() for pair in layers for states in pair)
+
+
+def _seconds(run: Callable[[], object]) -> float:
+    """Return the shorter of two times; the first run of anything is slower."""
+    times = []
+    for _ in range(2):
+        started = time.perf_counter()
+        run()
+        _wait()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def _wait() -> None:
+    """Let a GPU finish what it was given."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
