@@ -36,6 +36,7 @@ format: $(READY)  ## Format the code.
 
 bench: $(READY)  ## Compare speeds and memory side by side.
 	$(BIN)/python benchmarks/reading.py
+	$(BIN)/python benchmarks/documents.py
 
 docs: $(READY)  ## Run the code in the documents and check what they link to.
 	$(BIN)/python -m pytest -q tests/surface/test_documents.py

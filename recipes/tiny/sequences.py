@@ -18,7 +18,7 @@ Encode = Callable[[str], list[int]]
 Weighted = tuple[list[int], list[float]]
 
 # Weights of the loss. An answer's first telling token is where the look-up shows; the rest is copying.
-FIRST_WEIGHT, ANSWER_WEIGHT, COPY_WEIGHT, TEXT_WEIGHT, QUESTION_WEIGHT = 3.0, 1.0, 0.5, 0.2, 0.1
+FIRST_WEIGHT, ANSWER_WEIGHT, COPY_WEIGHT = 3.0, 1.0, 0.5
 # Room that a question and its answer take, in tokens.
 QUESTION_TOKENS = 24
 
@@ -33,6 +33,8 @@ class Stage:
         plain: Share of statements in the plainest wording, where there is nothing but statements.
         breaks: Share of questions in documents with BOS, and sometimes other text, before them, as a dynamic
             prompt behind its chunk has.
+        single: Share of documents about which one question is asked.
+        text_weight: Weight of tokens that are not part of answers; those of questions have half of it.
         copies, lists, statements, text: Shares of runs of random tokens said again, of lists of keys and
             values, of statements without other text, and of real text; the rest are documents with facts.
     """
@@ -41,6 +43,8 @@ class Stage:
     length: int
     plain: float
     breaks: float
+    single: float
+    text_weight: float
     copies: float
     lists: float
     statements: float
@@ -48,10 +52,54 @@ class Stage:
 
 
 STAGES = (
-    Stage(until=0.35, length=128, plain=0.5, breaks=0.0, copies=0.15, lists=0.25, statements=0.58, text=0.02),
-    Stage(until=0.60, length=256, plain=0.2, breaks=0.4, copies=0.06, lists=0.12, statements=0.3, text=0.05),
-    Stage(until=0.80, length=512, plain=0.1, breaks=0.4, copies=0.04, lists=0.08, statements=0.15, text=0.05),
-    Stage(until=1.00, length=1024, plain=0.1, breaks=0.4, copies=0.03, lists=0.06, statements=0.1, text=0.05),
+    Stage(
+        0.35,
+        128,
+        plain=0.5,
+        breaks=0.0,
+        single=0.3,
+        text_weight=0.2,
+        copies=0.15,
+        lists=0.25,
+        statements=0.58,
+        text=0.02,
+    ),
+    Stage(
+        0.60,
+        256,
+        plain=0.2,
+        breaks=0.4,
+        single=0.3,
+        text_weight=0.2,
+        copies=0.06,
+        lists=0.12,
+        statements=0.3,
+        text=0.05,
+    ),
+    Stage(
+        0.80,
+        512,
+        plain=0.1,
+        breaks=0.4,
+        single=0.4,
+        text_weight=0.05,
+        copies=0.04,
+        lists=0.08,
+        statements=0.15,
+        text=0.05,
+    ),
+    Stage(
+        1.00,
+        1024,
+        plain=0.1,
+        breaks=0.4,
+        single=0.4,
+        text_weight=0.05,
+        copies=0.03,
+        lists=0.06,
+        statements=0.1,
+        text=0.05,
+    ),
 )
 
 
@@ -90,13 +138,13 @@ class SequenceDrawer:
         if (kind := kind - stage.copies) < 0:
             return self._copies(rng, room)
         if (kind := kind - stage.lists) < 0:
-            return self._lists(rng, room)
+            return self._lists(rng, room, stage)
         if (kind := kind - stage.statements) < 0 or room < 110:
-            return self._statements(rng, room, stage.plain)
+            return self._statements(rng, room, stage)
         if kind - stage.text < 0:
             start = rng.randrange(len(self._text_ids) - room)
-            return self._text_ids[start : start + room], [TEXT_WEIGHT] * room
-        return self._document(rng, room, stage.breaks)
+            return self._text_ids[start : start + room], [stage.text_weight] * room
+        return self._document(rng, room, stage)
 
     def _copies(self, rng: random.Random, room: int) -> Weighted:
         run = [rng.randrange(3, self._vocabulary_size) for _ in range(rng.randint(4, max(24, room // 3)))]
@@ -104,43 +152,43 @@ class SequenceDrawer:
         # The first time round nothing can be predicted.
         return run * (repeats + 1), [0.0] * len(run) + [COPY_WEIGHT] * len(run) * repeats
 
-    def _lists(self, rng: random.Random, room: int) -> Weighted:
+    def _lists(self, rng: random.Random, room: int, stage: Stage) -> Weighted:
         """List pairs of keys and values, then ask for the values in another order."""
         pairs = _draw_pairs(rng, rng.randint(2, max(6, room // 24)))
         link = rng.choice((":", " =", " ->", " is", ",", ""))
         end = rng.choice(("\n", "\n", "; ", ". "))
         ids = self._encode("".join(f"{key}{link} {value}{end}" for key, value in pairs.items()))
-        weights = [TEXT_WEIGHT] * len(ids)
+        weights = [stage.text_weight] * len(ids)
         for key in rng.sample(list(pairs), len(pairs)):
-            self._append_question(ids, weights, f"{key}{link}", f" {pairs[key]}{end}")
+            self._append_question(ids, weights, stage, f"{key}{link}", f" {pairs[key]}{end}")
         return ids, weights
 
-    def _statements(self, rng: random.Random, room: int, plain: float) -> Weighted:
+    def _statements(self, rng: random.Random, room: int, stage: Stage) -> Weighted:
         """State a few facts that are easily confused, and ask for each."""
         facts = _draw_facts(rng, rng.randint(1, max(4, room // 64)))
-        stated = [state_plainly(fact) if rng.random() < plain else state(rng, fact) for fact in facts]
+        stated = [state_plainly(fact) if rng.random() < stage.plain else state(rng, fact) for fact in facts]
         ids = self._encode("".join(sentence + rng.choice(("\n", " ")) for sentence in stated))
-        weights = [TEXT_WEIGHT] * len(ids)
+        weights = [stage.text_weight] * len(ids)
         for fact in rng.sample(facts, len(facts)):
             question = ask(rng, fact)
-            self._append_question(ids, weights, question.text, question.answer)
+            self._append_question(ids, weights, stage, question.text, question.answer)
         return ids, weights
 
-    def _document(self, rng: random.Random, room: int, breaks: float) -> Weighted:
+    def _document(self, rng: random.Random, room: int, stage: Stage) -> Weighted:
         """Hide facts in a document that fills most of the room, and ask for some."""
-        num_questions = 1 if rng.random() < 0.3 else rng.randint(2, max(2, room // 80))
+        num_questions = 1 if rng.random() < stage.single else rng.randint(2, max(2, room // 80))
         num_tokens = int((room - QUESTION_TOKENS * num_questions) * rng.uniform(0.5, 1.0))
         document = self._documents.draw(rng, num_tokens, num_questions)
         ids = self._encode("".join(piece.text for piece in document.pieces))
         if len(ids) + QUESTION_TOKENS * num_questions > room:
-            return self._document(rng, room, breaks)
-        weights = [TEXT_WEIGHT] * len(ids)
+            return self._document(rng, room, stage)
+        weights = [stage.text_weight] * len(ids)
         for question in document.questions:
-            if rng.random() < breaks:
+            if rng.random() < stage.breaks:
                 lead = self._lead(rng, room - len(ids) - QUESTION_TOKENS)
                 ids += lead
                 weights += [0.0] * len(lead)
-            self._append_question(ids, weights, question.text, question.answer)
+            self._append_question(ids, weights, stage, question.text, question.answer)
         return ids, weights
 
     def _lead(self, rng: random.Random, room: int) -> list[int]:
@@ -150,13 +198,13 @@ class SequenceDrawer:
         start = rng.randrange(len(self._text_ids) - length)
         return [self._bos, *self._text_ids[start : start + length]]
 
-    def _append_question(self, ids: list[int], weights: list[float], question: str, answer: str) -> None:
+    def _append_question(self, ids: list[int], weights: list[float], stage: Stage, question: str, answer: str) -> None:
         question_ids, answer_ids = self._encode(question), self._encode(answer)
         first = 1 if answer_ids[0] == self._space else 0
         answer_weights = [ANSWER_WEIGHT] * len(answer_ids)
         answer_weights[first] = FIRST_WEIGHT
         ids += question_ids + answer_ids
-        weights += [QUESTION_WEIGHT] * len(question_ids) + answer_weights
+        weights += [stage.text_weight / 2] * len(question_ids) + answer_weights
 
 
 def _draw_pairs(rng: random.Random, count: int) -> dict[str, str]:

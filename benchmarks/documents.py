@@ -1,0 +1,63 @@
+"""Compare a second question on a document that was read before with reading the document again."""
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from side_by_side import Figures, Ticks, compare
+
+WAYS = (
+    "text given with each question",
+    "indexed",
+    "folder at hand",
+    "folder on disk",
+    "folder on disk, candidates once",
+)
+COLUMNS = {
+    "first_token": ("second question to first token, s", 1.0, 3),
+    "each_next": ("each next token, s", 1.0, 3),
+    "peak_bytes": ("peak memory, GB", 1e9, 2),
+}
+QUESTIONS = ("What is the color of the door?", "What is the name of the author?")
+
+
+def ask_twice(way: str, options: argparse.Namespace) -> Figures:
+    """Ask two questions and time the second one."""
+    from focusllm import FocusModel
+    from focusllm.bundled.text import installation_texts
+    from focusllm.cli.progress import peak_memory_bytes
+
+    refresh = 0 if way.endswith("once") else 1
+    model = FocusModel.from_pretrained(config={"local_refresh": "cached", "candidate_refresh": refresh})
+    token_ids = model.encode("".join(installation_texts("evaluation")))
+    assert model.tokenizer is not None
+    text = str(model.tokenizer.decode((token_ids * (options.tokens // len(token_ids) + 1))[: options.tokens]))
+    with tempfile.TemporaryDirectory() as folder:
+        source: Any = text
+        if way == "indexed":
+            source = model.index(text)
+        elif way.startswith("folder"):
+            path = Path(folder) / "document"
+            model.index(text, path, device_budget=0)
+            source = model.load_document(path, device_budget=None if way.endswith("at hand") else 0)
+        model.ask(source, QUESTIONS[0], max_new_tokens=options.new_tokens, stop_strings=(), eos_token_ids=())
+        ticks = Ticks()
+        started = time.perf_counter()
+        model.ask(
+            source, QUESTIONS[1], max_new_tokens=options.new_tokens, stop_strings=(), eos_token_ids=(), streamer=ticks
+        )
+    first, last = ticks.times[0], ticks.times[-1]
+    return {
+        "first_token": first - started,
+        "each_next": (last - first) / (options.new_tokens - 1),
+        "peak_bytes": float(peak_memory_bytes()),
+    }
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=128_000)
+    parser.add_argument("--new-tokens", type=int, default=6)
+    compare(parser, WAYS, ask_twice, COLUMNS)
