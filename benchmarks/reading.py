@@ -34,7 +34,7 @@ def read_once(way: str, options: argparse.Namespace) -> Figures:
     ids = torch.tensor([Passkey().draw(model.encode, options.tokens, 0.5, "bench").prompt_ids])
     ticks = Ticks()
     started = time.perf_counter()
-    model.generate(ids, max_new_tokens=options.new_tokens, eos_token_ids=(), streamer=ticks)
+    model.generate(ids, max_new_tokens=options.new_tokens, min_new_tokens=options.new_tokens, streamer=ticks)
     # The streamer is handed the prompt, and then token after token.
     first, last = ticks.times[1], ticks.times[-1]
     return {

@@ -4,11 +4,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from focusllm.answering import Answer, Evidence
+    from focusllm.answering import Answer
     from focusllm.config import FocusConfig
     from focusllm.decoding.state import FocusState
     from focusllm.documents.document import FocusDocument
     from focusllm.errors import FocusError
+    from focusllm.evidence import Evidence
     from focusllm.model import FocusModel
 
 __version__ = "0.1.0"
@@ -26,7 +27,7 @@ __all__ = [
 # Loaded when first asked for, so that importing the package is fast and does nothing else.
 _HOMES = {
     "Answer": "focusllm.answering",
-    "Evidence": "focusllm.answering",
+    "Evidence": "focusllm.evidence",
     "FocusConfig": "focusllm.config",
     "FocusDocument": "focusllm.documents.document",
     "FocusError": "focusllm.errors",

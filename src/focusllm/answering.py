@@ -4,18 +4,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.memory import free_bytes
 from focusllm.chunking import SplitSequence, block, split_documents
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.decoding.engine import FocusEngine, Progress
-from focusllm.decoding.generate import GenerationSettings, Streamer, generate
+from focusllm.decoding.generate import FocusGenerator, decode
 from focusllm.decoding.limits import check_room
 from focusllm.decoding.recording import can_record
 from focusllm.decoding.state import FocusState
@@ -23,32 +22,12 @@ from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.folder import DocumentFolder, load_folder
 from focusllm.documents.text import text_of
 from focusllm.errors import ConfigurationError, DocumentError, InputError
+from focusllm.evidence import Evidence, evidence_of
 
 # What is read: text, the path of a text file, or what was read before.
 Source = str | Path | FocusDocument
 # Room behind every chunk for the prompt block of a question to come, in tokens; a longer one is copied once.
 _USUAL_PROMPT = 128
-# How many chunks an answer names as its evidence.
-_NUM_EVIDENCE = 3
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """A chunk that an answer rests on.
-
-    Attributes:
-        document: The document's name.
-        text: The chunk's text.
-        first_token: Where in the document it starts, counted in tokens.
-        first_line: The line it starts in, counted from 1; ``None`` where the document was given as tokens.
-        share: Its part of the attention that went to candidates, while the answer was decoded.
-    """
-
-    document: str
-    text: str
-    first_token: int
-    first_line: int | None
-    share: float
 
 
 @dataclass(frozen=True)
@@ -187,30 +166,40 @@ class DocumentReader:
         self,
         sources: Sequence[Source],
         questions: Sequence[str],
-        settings: GenerationSettings,
+        config: GenerationConfig,
         progress: Progress | None = None,
-        streamer: Streamer | None = None,
+        **decoding: Any,
     ) -> list[Answer]:
         """Answer questions one after the other; each document is read once.
 
+        Args:
+            sources: The documents.
+            questions: The questions.
+            config: How tokens are chosen and when to stop.
+            progress: Called with the tokens read so far and those to be read in all.
+            **decoding: Handed on to :func:`~focusllm.decoding.generate.decode`.
+
         Raises:
+            ConfigurationError: Several outputs were asked for.
             InputError: A document or a question is empty, or a file is not text.
             WindowError: Candidates and question would exceed the base's window; nothing has been run then.
         """
-        started = time.perf_counter()
+        if config.num_return_sequences not in (None, 1):
+            raise ConfigurationError("A question has one answer: leave out `num_return_sequences`, or set it to 1.")
+        started, new_tokens = time.perf_counter(), config.max_new_tokens
         locals_ = [self._local(question) for question in questions]
         documents = [self.open(source) for source in sources]
         if len({id(document) for document in documents}) < len(documents):
             raise InputError("The same document was given twice; give each once.")
-        sequences = [self._split(documents, local, settings.max_new_tokens) for local in locals_]
+        sequences = [self._split(documents, local, new_tokens) for local in locals_]
         for sequence in sequences:
-            check_room(sequence, self._engine.config, self._engine.window, settings.max_new_tokens)
+            check_room(sequence, self._engine.config, self._engine.window, new_tokens)
         if any(sequence.chunks for sequence in sequences):
             longest = min(max(map(len, locals_)) + 1, self._engine.config.dynamic_prompt_length + 1)
             self.read(documents, longest, progress)
         answers = []
         for sequence in sequences:
-            row, evidence = self._answer(sequence, documents, settings, streamer)
+            row, evidence = self._answer(sequence, documents, config, decoding)
             seconds, started = time.perf_counter() - started, time.perf_counter()
             size = (sequence.num_tokens, sequence.num_chunks)
             answers.append(Answer(self._text(row), tuple(row), *size, seconds, evidence))
@@ -220,39 +209,24 @@ class DocumentReader:
         self,
         sequence: SplitSequence,
         documents: Sequence[FocusDocument],
-        settings: GenerationSettings,
-        streamer: Streamer | None,
+        config: GenerationConfig,
+        decoding: dict[str, Any],
     ) -> tuple[list[int], tuple[Evidence, ...]]:
-        if not sequence.chunks:
-            [row] = generate(self._engine, [sequence], settings, self._tokenizer, streamer)
-            return row, ()
         shares: list[Tensor] = []
 
         def observe(state: FocusState) -> None:
             shares.extend(share for share in state.shares if share is not None)
 
-        [row] = generate(
-            self._engine, [sequence], settings, self._tokenizer, streamer, chunks=_joined(documents),
-            observe=observe if can_record(self._engine.base) else None,
-        )  # fmt: skip
-        return row, self._evidence(documents, shares) if shares else ()
-
-    def _evidence(self, documents: Sequence[FocusDocument], shares: Sequence[Tensor]) -> tuple[Evidence, ...]:
-        per_chunk = evidence_shares(shares)
-        places = [(document, number) for document in documents for number in range(document.num_chunks)]
-        best = per_chunk.topk(min(_NUM_EVIDENCE, len(places)))
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return tuple(self._span(*places[index], share) for index, share in pairs)
-
-    def _span(self, document: FocusDocument, number: int, share: float) -> Evidence:
-        first = number * document.chunk_length
-        characters = document.characters_of(number)
-        if characters is None or document.text is None:
-            text = str(self.tokenizer.decode(list(document.chunks[number])))
-            return Evidence(document.name, text, first, None, share)
-        start, end = characters
-        line = document.text.count("\n", 0, start) + 1
-        return Evidence(document.name, document.text[start:end], first, line, share)
+        has_chunks = bool(sequence.chunks)
+        generator = FocusGenerator(
+            self._engine,
+            [sequence],
+            _joined(documents) if has_chunks else None,
+            observe=observe if has_chunks and can_record(self._engine.base) else None,
+        )
+        output = decode(generator, [sequence.local], config, tokenizer=self._tokenizer, **decoding)
+        [row] = output.sequences.tolist()
+        return row, evidence_of(documents, shares, self.tokenizer) if shares else ()
 
     def _local(self, question: str) -> list[int]:
         if not question.strip():
@@ -271,16 +245,6 @@ class DocumentReader:
         for stop in self._engine.config.answer_stops:
             text = text.removesuffix(stop)
         return text.strip()
-
-
-def evidence_shares(shares: Sequence[Float[Tensor, "layers candidates"]]) -> Float[Tensor, " candidates"]:
-    """Sum up what was recorded over the tokens of an answer: each chunk's part of the attention to candidates.
-
-    The upper half of the layers counts: candidates found their fact further down, and are read there.
-    """
-    layers = torch.stack(list(shares)).mean(dim=0)
-    upper = layers[layers.shape[0] // 2 :].sum(dim=0)
-    return upper / upper.sum()
 
 
 def _joined(documents: Sequence[FocusDocument]) -> ChunkCache:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.utils import GenerateDecoderOnlyOutput
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answer, DocumentReader, Source
@@ -20,8 +21,8 @@ from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_o
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
-from focusllm.decoding.generate import Streamer, generate, settings_for
-from focusllm.decoding.padding import unpadded_rows, with_new_tokens
+from focusllm.decoding.generate import FocusGenerator, decode, extras_of, generation_config_for
+from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
 from focusllm.errors import ConfigurationError
@@ -141,7 +142,7 @@ class FocusModel(nn.Module):
         A sequence within the base's window is the base's own business; of a longer one the last
         ``local_length`` tokens are the local context and the rest is divided into chunks.
         """
-        return self._engine.prefill(self._split(input_ids, attention_mask, new_tokens=0))
+        return self._engine.prefill(self._split(unpadded_rows(input_ids, attention_mask), new_tokens=0))
 
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it."""
@@ -152,30 +153,38 @@ class FocusModel(nn.Module):
         input_ids: Int[Tensor, "batch sequence"],
         attention_mask: Tensor | None = None,
         *,
-        max_new_tokens: int = 64,
-        streamer: Streamer | None = None,
+        generation_config: GenerationConfig | None = None,
+        seed: int | None = None,
         progress: Progress | None = None,
         **settings: Any,
-    ) -> Int[Tensor, "batch longer"]:
-        """Decode new tokens behind every sequence.
+    ) -> Int[Tensor, "outputs longer"] | GenerateDecoderOnlyOutput:
+        """Decode new tokens behind every sequence, as transformers' ``generate`` does.
 
         Args:
             input_ids: The sequences, of any length.
             attention_mask: Zeros mark padding, on either side.
-            max_new_tokens: Most tokens decoded.
-            streamer: As for transformers; it is handed each token as it comes.
+            generation_config: In place of the base's own.
+            seed: Seed of the draws; ``None`` takes PyTorch's global generator.
             progress: Called with the chunk tokens read so far and those to be read in all.
-            **settings: Fields of :class:`~focusllm.decoding.generate.GenerationSettings`.
+            **settings: Fields of ``GenerationConfig``, ``streamer``, ``logits_processor``, ``stopping_criteria``.
 
         Returns:
-            The sequences with the new tokens behind them, padded on the right.
+            The sequences with the new tokens behind them, padded on the right; with ``return_dict_in_generate``,
+            transformers' output object.
+
+        Raises:
+            ConfigurationError: A setting is unknown, out of range or not supported.
+            WindowError: Sequences and new tokens would not fit the base's window.
         """
-        chosen = settings_for(self.base, max_new_tokens, settings)
-        sequences = self._split(input_ids, attention_mask, max_new_tokens)
-        if streamer is not None:
-            streamer.put(input_ids.cpu())
-        new = generate(self._engine, sequences, chosen, self.tokenizer, streamer, progress)
-        return with_new_tokens(input_ids, new, pad_token_id_of(self.base, self.tokenizer))
+        extras = extras_of(settings)
+        padding = pad_token_id_of(self.base, self.tokenizer)
+        config = generation_config_for(self.base, generation_config, settings, padding)
+        returns_object, rows = config.return_dict_in_generate, unpadded_rows(input_ids, attention_mask)
+        generator = FocusGenerator(self._engine, self._split(rows, config.max_new_tokens), progress=progress)
+        output: Any = decode(generator, rows, config, tokenizer=self.tokenizer, seed=seed, **extras)
+        repeated = input_ids.repeat_interleave(output.sequences.shape[0] // input_ids.shape[0], dim=0)
+        output.sequences = torch.cat((repeated, output.sequences.to(repeated)), dim=1)
+        return output if returns_object else output.sequences
 
     def index(
         self,
@@ -208,11 +217,7 @@ class FocusModel(nn.Module):
         return opened
 
     def load_document(self, folder: str | Path, *, device_budget: int | None = None) -> FocusDocument:
-        """Load a document that was indexed into a folder, or saved.
-
-        Args:
-            folder: The folder.
-            device_budget: See :meth:`index`.
+        """Load a document that was indexed into a folder, or saved; ``device_budget``: see :meth:`index`.
 
         Raises:
             DocumentError: The folder is incomplete or damaged, or was made with another model. Damage to keys
@@ -227,7 +232,7 @@ class FocusModel(nn.Module):
         *,
         max_new_tokens: int = 32,
         progress: Progress | None = None,
-        streamer: Streamer | None = None,
+        seed: int | None = None,
         **settings: Any,
     ) -> Answer | list[Answer]:
         """Answer a question about a document, or several questions, for which the document is read once.
@@ -238,31 +243,27 @@ class FocusModel(nn.Module):
             question: The question, worded as the adapter's ``question_template`` says, or several.
             max_new_tokens: Most tokens of an answer.
             progress: Called with the tokens read so far and those to be read in all.
-            streamer: Handed each token of the answers as it comes.
-            **settings: Fields of :class:`~focusllm.decoding.generate.GenerationSettings`.
+            seed: Seed of the draws, for every question.
+            **settings: As for :meth:`generate`. A streamer is handed question and answer, one after the other.
 
         Raises:
             InputError: A document or a question is empty, or a file is not text.
             WindowError: Candidates and question would exceed the base's window.
         """
-        is_single = isinstance(question, str)
         sources = [document] if isinstance(document, Source) else list(document)
-        settings = {"stop_strings": self.config.answer_stops, **settings}
-        chosen = settings_for(self.base, max_new_tokens, settings)
-        questions = [question] if is_single else list(question)
-        answers = self._reader.ask(sources, questions, chosen, progress, streamer)
-        return answers[0] if is_single else answers
+        questions = [question] if isinstance(question, str) else list(question)
+        extras = extras_of(settings)
+        settings = {"stop_strings": self.config.answer_stops, "max_new_tokens": max_new_tokens, **settings}
+        config = generation_config_for(self.base, None, settings, pad_token_id_of(self.base, self.tokenizer))
+        answers = self._reader.ask(sources, questions, config, progress, seed=seed, **extras)
+        return answers[0] if isinstance(question, str) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
         """Measure for a moment and say what a question about so many tokens will cost, or why it cannot fit."""
         return estimate(self._engine, num_tokens, question_tokens, max_new_tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, without special tokens.
-
-        Raises:
-            ConfigurationError: The model has no tokenizer.
-        """
+        """Return the token ids of a text, without special tokens."""
         return self._reader.encode(text)
 
     def save_adapter(self, path: str | Path) -> None:
@@ -292,7 +293,6 @@ class FocusModel(nn.Module):
         self.adapter.detach()
         return self.base
 
-    def _split(self, input_ids: Tensor, attention_mask: Tensor | None, new_tokens: int) -> list[SplitSequence]:
-        rows = unpadded_rows(input_ids, attention_mask)
+    def _split(self, rows: Sequence[Sequence[int]], new_tokens: int) -> list[SplitSequence]:
         window = self.window - new_tokens
         return [split_sequence(row, window, self.config.chunk_length, self.config.local_length) for row in rows]

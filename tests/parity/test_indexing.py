@@ -29,7 +29,7 @@ def test_questions_one_after_the_other_equal_whole_sequences(candidate_refresh: 
     document = model.index(DOCUMENT)
     for question in QUESTIONS:
         wanted = decoded(model, model.prefill(torch.tensor([DOCUMENT + question])))
-        [sequence] = model._split(torch.tensor([DOCUMENT + question]), None, 0)
+        [sequence] = model._split([DOCUMENT + question], 0)
         assert sequence.chunks == document.chunks
         assert document.cache is not None
         found = decoded(model, model._engine.ask([sequence], document.cache))
@@ -69,7 +69,7 @@ def test_a_document_within_the_window_is_not_read_before_it_is_needed() -> None:
 def test_recorded_attention_is_the_base_s_and_changes_nothing(local_refresh: str) -> None:
     """Against the weights that the plain attention of transformers returns."""
     model = tiny_model("qwen2", replace(SMALL, local_refresh=local_refresh))
-    [sequence] = model._split(torch.tensor([DOCUMENT + QUESTIONS[0]]), None, 0)
+    [sequence] = model._split([DOCUMENT + QUESTIONS[0]], 0)
     cache = model.index(DOCUMENT).cache
     assert cache is not None
     wanted = decoded(model, model._engine.ask([sequence], cache))

@@ -13,7 +13,8 @@ from focusllm.cli.progress import ERRORS, Stopwatch, Times, peak_memory_bytes, r
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
-    from focusllm.answering import Answer, Evidence
+    from focusllm.answering import Answer
+    from focusllm.evidence import Evidence
 
 
 def ask(
@@ -52,11 +53,13 @@ def ask(
         chunk_length=chunk_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
     )  # fmt: skip
     documents = [focus.load_document(name) if Path(name).is_dir() else loading.document(name) for name in names]
+    given = {"do_sample": sample or None, "temperature": temperature, "top_p": top_p}
+    draw = {name: value for name, value in given.items() if value is not None}
     watch = Stopwatch()
     with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
         answers: Any = focus.ask(
             documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch,
-            do_sample=sample, temperature=temperature, top_p=top_p, seed=seed,
+            seed=seed, **draw,
         )  # fmt: skip
     for question, answer, times in zip(questions, answers, watch.rounds, strict=True):
         figures = _figures(answer, times)

@@ -28,7 +28,7 @@ class Times:
 
 
 class Stopwatch:
-    """A streamer that only looks at the clock."""
+    """A streamer that only looks at the clock; the first thing a streamer is handed is the prompt."""
 
     def __init__(self) -> None:
         self._start = time.perf_counter()
@@ -41,7 +41,7 @@ class Stopwatch:
 
     def end(self) -> None:
         """Take note of the end of an answer; the next question starts here."""
-        first, last, count = self._seconds[0], self._seconds[-1], len(self._seconds)
+        first, last, count = self._seconds[1], self._seconds[-1], len(self._seconds) - 1
         self.rounds.append(Times(first, (count - 1) / (last - first) if count > 1 else None))
         self._start, self._seconds = time.perf_counter(), []
 

@@ -1,188 +1,197 @@
-"""The generate loop: prefill, choose, step, until a stop condition holds."""
+"""Decoding with transformers' own ``generate``: its sampling, processors and stop conditions over our steps."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
-from transformers.generation.logits_process import (
-    LogitsProcessorList,
-    MinPLogitsWarper,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
-from transformers.generation.stopping_criteria import StoppingCriteriaList, StopStringCriteria
+from transformers import GenerationConfig, GenerationMixin, PreTrainedTokenizerBase
+from transformers.generation.configuration_utils import GenerationMode
+from transformers.generation.utils import GenerateDecoderOnlyOutput
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.limits import check_room
 from focusllm.decoding.state import FocusState
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, FocusError
+
+_MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
+_DEFAULT_NEW_TOKENS = 64
+_EXTRAS = ("streamer", "logits_processor", "stopping_criteria")
 
 
-@runtime_checkable
-class Streamer(Protocol):
-    """What transformers calls a streamer: it is handed tokens as they come."""
-
-    def put(self, value: Tensor) -> None:
-        """Take tokens."""
-        ...
-
-    def end(self) -> None:
-        """Take note that there are no more."""
-        ...
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """How tokens are chosen and when to stop; names and meanings are those of ``transformers.GenerationConfig``.
-
-    Attributes:
-        max_new_tokens: Most tokens decoded.
-        do_sample: Draw from the distribution instead of taking the likeliest token.
-        temperature, top_k, top_p, min_p: Shape the distribution when sampling; ``None`` leaves it as it is.
-        eos_token_ids: Tokens that end a sequence.
-        stop_strings: Texts that end a sequence; a tokenizer is needed for them.
-        seed: Seed of the draws; ``None`` takes PyTorch's global generator.
-    """
-
-    max_new_tokens: int = 64
-    do_sample: bool = False
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    eos_token_ids: tuple[int, ...] = ()
-    stop_strings: tuple[str, ...] = ()
-    seed: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.max_new_tokens < 1:
-            raise ConfigurationError(f"`max_new_tokens` must be at least 1; got {self.max_new_tokens}.")
-        shaping = {name: getattr(self, name) for name in ("temperature", "top_k", "top_p", "min_p")}
-        given = {name: value for name, value in shaping.items() if value is not None}
-        if given and not self.do_sample:
-            raise ConfigurationError(f"{given} only matter when sampling. Set `do_sample=True`, or leave them out.")
-
-    def processors(self) -> LogitsProcessorList:
-        """Return what shapes the distribution, in the order transformers applies it."""
-        processors = LogitsProcessorList()
-        try:
-            if self.temperature is not None:
-                processors.append(TemperatureLogitsWarper(self.temperature))
-            if self.top_k is not None:
-                processors.append(TopKLogitsWarper(self.top_k))
-            if self.top_p is not None:
-                processors.append(TopPLogitsWarper(self.top_p))
-            if self.min_p is not None:
-                processors.append(MinPLogitsWarper(self.min_p))
-        except ValueError as error:
-            raise ConfigurationError(str(error)) from error
-        return processors
-
-
-def settings_for(base: Any, max_new_tokens: int, given: Mapping[str, Any]) -> GenerationSettings:
-    """Return settings with the base's own end-of-sequence tokens, where none are given.
+def generation_config_for(
+    base: Any, given: GenerationConfig | None, settings: Mapping[str, Any], pad_token_id: int
+) -> GenerationConfig:
+    """Return the base's own generation configuration, or the given one, with some settings replaced.
 
     Raises:
-        ConfigurationError: A name is unknown, or a value out of range.
+        ConfigurationError: A name is unknown, or values are out of range or contradict one another.
     """
-    eos = getattr(base.generation_config, "eos_token_id", None)
-    eos_ids = tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,)
+    config = deepcopy(base.generation_config if given is None else given)
     try:
-        settings = GenerationSettings(max_new_tokens=max_new_tokens, eos_token_ids=eos_ids)
-        return replace(settings, **given)
-    except TypeError as error:
-        accepted = ", ".join(GenerationSettings.__dataclass_fields__)
-        raise ConfigurationError(f"{error}. Accepted are {accepted}.") from error
+        unknown = config.update(**settings)
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    config.stop_strings = list(config.stop_strings or ()) or None
+    if unknown:
+        raise ConfigurationError(
+            f"{', '.join(map(repr, unknown))} is not a setting of generation. Accepted are the fields of "
+            f"transformers.GenerationConfig, {', '.join(_EXTRAS)} and seed."
+        )
+    if config.max_new_tokens is None:
+        config.max_new_tokens = _DEFAULT_NEW_TOKENS
+    if config.pad_token_id is None:
+        config.pad_token_id = pad_token_id
+    try:
+        config.validate(strict=True, user_set_attributes=set(settings))
+    except ValueError as error:
+        raise ConfigurationError(str(error)) from error
+    if config.top_p is not None and not 0 < config.top_p <= 1:
+        # transformers would pass it over.
+        raise ConfigurationError(f"`top_p` must be above 0 and at most 1; got {config.top_p}.")
+    if config.get_generation_mode() not in _MODES:
+        raise ConfigurationError(
+            f"Decoding by {config.get_generation_mode().value} is not supported; use greedy decoding or sampling "
+            f"(`num_beams=1`)."
+        )
+    # The state is ours: there is no cache that transformers could make or cut.
+    config.use_cache = False
+    return config
 
 
-class _Stops:
-    """Says which sequences have ended."""
-
-    def __init__(self, settings: GenerationSettings, tokenizer: PreTrainedTokenizerBase | None, device: Any) -> None:
-        self._eos = torch.tensor(settings.eos_token_ids, dtype=torch.long, device=device)
-        self._texts = StoppingCriteriaList()
-        if settings.stop_strings:
-            if tokenizer is None:
-                raise ConfigurationError("`stop_strings` need a tokenizer: give one to FocusModel.")
-            self._texts.append(StopStringCriteria(tokenizer, list(settings.stop_strings)))
-
-    def __call__(self, new_ids: Int[Tensor, "batch new"], logits: Tensor) -> Tensor:
-        ended = torch.isin(new_ids[:, -1], self._eos)
-        call: Any = self._texts
-        return ended | call(new_ids, logits) if self._texts else ended
+def extras_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """Take what is not a field of a generation configuration, but given along with those, out of settings."""
+    return {name: settings.pop(name) for name in _EXTRAS if settings.get(name) is not None}
 
 
-@torch.no_grad()
-def generate(
-    engine: FocusEngine,
-    sequences: Sequence[SplitSequence],
-    settings: GenerationSettings,
-    tokenizer: PreTrainedTokenizerBase | None = None,
-    streamer: Streamer | None = None,
-    progress: Progress | None = None,
-    chunks: ChunkCache | None = None,
-    observe: Callable[[FocusState], None] | None = None,
-) -> list[list[int]]:
-    """Decode new tokens behind every sequence of a batch.
+class FocusGenerator(GenerationMixin):
+    """Stands where transformers' ``generate`` expects a model: a prefill at the first call, steps after that.
 
     Args:
         engine: What computes.
         sequences: The batch, divided.
-        settings: How tokens are chosen and when to stop.
-        tokenizer: Needed for stop strings.
-        streamer: Handed each token as it comes.
-        progress: Called with the chunk tokens read so far and those to be read in all.
         chunks: The chunks of the batch, where they have been read before.
+        progress: Called with the chunk tokens read so far and those to be read in all.
         observe: Called with every state a token is chosen from; attention to candidates is recorded then.
+    """
+
+    main_input_name = "input_ids"
+    # Tells transformers not to run the same tokens again, as assisted decoding would.
+    _is_stateful = True
+
+    def __init__(
+        self,
+        engine: FocusEngine,
+        sequences: Sequence[SplitSequence],
+        chunks: ChunkCache | None = None,
+        progress: Progress | None = None,
+        observe: Callable[[FocusState], None] | None = None,
+    ) -> None:
+        self.config = engine.base.config
+        self.generation_config = engine.base.generation_config
+        self.device = engine.device
+        self._engine, self._sequences, self._chunks = engine, sequences, chunks
+        self._progress, self._observe = progress, observe
+        self.state: FocusState | None = None
+
+    @classmethod
+    def can_generate(cls) -> bool:
+        """Answer transformers' question."""
+        return True
+
+    def get_experts_implementation(self) -> dict[str, str]:
+        """Answer transformers' question: what the base does inside its layers is its own business."""
+        return {}
+
+    def check_room(self, new_tokens: int) -> None:
+        """Check that every sequence and so many new tokens fit the window, before anything runs.
+
+        Raises:
+            WindowError: They do not.
+        """
+        for sequence in self._sequences:
+            check_room(sequence, self._engine.config, self._engine.window, new_tokens)
+
+    def prepare_inputs_for_generation(self, input_ids: Tensor, **_: Any) -> dict[str, Tensor]:  # type: ignore[override]
+        """Hand on the tokens so far."""
+        return {"input_ids": input_ids}
+
+    def forward(self, input_ids: Int[Tensor, "rows so_far"], return_dict: bool = True) -> CausalLMOutputWithPast:
+        """Return the scores of the next tokens; the tokens so far grow by one from call to call."""
+        if self.state is None:
+            self.state = self._first_state(input_ids.shape[0])
+        else:
+            self.state = self._engine.step(self.state, input_ids[:, -1])
+        if self._observe is not None:
+            self._observe(self.state)
+        return CausalLMOutputWithPast(logits=self.state.logits.unsqueeze(1))  # type: ignore[arg-type]
+
+    __call__ = forward
+
+    def _first_state(self, num_rows: int) -> FocusState:
+        if self._chunks is not None:
+            return self._engine.ask(self._sequences, self._chunks, records=self._observe is not None)
+        # Where several outputs a sequence are asked for, transformers repeats each row so often.
+        repeats = num_rows // len(self._sequences)
+        return self._engine.prefill([one for one in self._sequences for _ in range(repeats)], self._progress)
+
+
+def decode(
+    generator: FocusGenerator,
+    prompts: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    seed: int | None = None,
+    **extras: Any,
+) -> GenerateDecoderOnlyOutput:
+    """Decode new tokens behind every sequence of a batch.
+
+    Args:
+        generator: The sequences and what computes them.
+        prompts: What streamers, processors and stop conditions see as each sequence's prompt.
+        config: As :func:`generation_config_for` returns it.
+        tokenizer: Needed for stop strings.
+        seed: Seed of the draws; ``None`` takes PyTorch's global generator.
+        **extras: ``streamer``, ``logits_processor`` and ``stopping_criteria``, as for transformers.
 
     Returns:
-        The new tokens of each sequence, with the token that ended it.
+        transformers' output; its ``sequences`` hold the new tokens only, padded on the right.
 
     Raises:
         WindowError: Sequences and new tokens would not fit the window; nothing has been run then.
         ConfigurationError: A setting is out of range.
     """
-    for sequence in sequences:
-        check_room(sequence, engine.config, engine.window, settings.max_new_tokens)
-    processors: Any = settings.processors()
-    stops = _Stops(settings, tokenizer, engine.device)
-    generator = None if settings.seed is None else torch.Generator(engine.device).manual_seed(settings.seed)
-    if chunks is None:
-        state = engine.prefill(sequences, progress)
-    else:
-        state = engine.ask(sequences, chunks, records=observe is not None)
-    new_ids = torch.empty(len(sequences), 0, dtype=torch.long, device=engine.device)
-    lengths = [0] * len(sequences)
-    while True:
-        if observe is not None:
-            observe(state)
-        chosen = _choose(processors(new_ids, state.logits.float()), settings.do_sample, generator)
-        new_ids = torch.cat((new_ids, chosen.unsqueeze(1)), dim=1)
-        if streamer is not None:
-            streamer.put(chosen.cpu())
-        ended = stops(new_ids, state.logits).tolist()
-        lengths = [
-            new_ids.shape[1] if length == 0 and has_ended else length
-            for length, has_ended in zip(lengths, ended, strict=True)
-        ]
-        if all(lengths) or new_ids.shape[1] == settings.max_new_tokens:
-            break
-        state = engine.step(state, chosen)
-    if streamer is not None:
-        streamer.end()
-    return [row[: length or None] for row, length in zip(new_ids.tolist(), lengths, strict=True)]
+    generator.check_room(config.max_new_tokens)
+    width = max(map(len, prompts))
+    rows = [[config.pad_token_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
+    ids = torch.tensor(rows, device=generator.device)
+    config.return_dict_in_generate = True
+    model: Any = generator
+    with _seeded(seed, generator.device):
+        try:
+            output = model.generate(ids, generation_config=config, tokenizer=tokenizer, **extras)
+        except ValueError as error:
+            # Settings are checked by what they make, before the first pass; our own errors say enough.
+            if isinstance(error, FocusError) or generator.state is not None:
+                raise
+            raise ConfigurationError(str(error)) from error
+    output.sequences = output.sequences[:, width:]
+    return output
 
 
-def _choose(
-    scores: Float[Tensor, "batch vocab"], do_sample: bool, generator: torch.Generator | None
-) -> Int[Tensor, " batch"]:
-    if not do_sample:
-        return scores.argmax(dim=-1)
-    return torch.multinomial(scores.softmax(dim=-1), num_samples=1, generator=generator).squeeze(1)
+@contextmanager
+def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
+    """Draw from a seed within the ``with`` block, and leave the global generators as they were."""
+    if seed is None:
+        yield
+        return
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,8 +1,5 @@
-"""From padded batches, as users give them, to rows of tokens, and back."""
+"""From padded batches, as users give them, to rows of tokens."""
 
-from collections.abc import Sequence
-
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -28,12 +25,3 @@ def unpadded_rows(input_ids: Int[Tensor, "batch sequence"], attention_mask: Tens
         [token for token, is_kept in zip(row, mask, strict=True) if is_kept]
         for row, mask in zip(rows, masks, strict=True)
     ]
-
-
-def with_new_tokens(
-    input_ids: Int[Tensor, "batch sequence"], new: Sequence[Sequence[int]], padding: int
-) -> Int[Tensor, "batch longer"]:
-    """Put each sequence's new tokens behind it, padded on the right."""
-    longest = max(map(len, new))
-    padded = [[*row, *[padding] * (longest - len(row))] for row in new]
-    return torch.cat((input_ids, torch.tensor(padded, device=input_ids.device, dtype=input_ids.dtype)), dim=1)

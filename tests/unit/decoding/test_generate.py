@@ -1,7 +1,10 @@
 """The generate loop: choosing, stopping, streaming."""
 
+from typing import Any
+
 import pytest
 import torch
+from transformers import LogitsProcessorList, StoppingCriteriaList
 
 from focusllm import FocusModel
 from focusllm.errors import ConfigurationError, InputError
@@ -48,7 +51,7 @@ def test_a_stop_token_ends_a_sequence_and_others_go_on() -> None:
     ids = torch.tensor([random_ids(90), random_ids(90, seed=1)])
     free = model.generate(ids, max_new_tokens=8)[:, 90:]
     stop = next(token for token in free[0].tolist() if token not in free[1].tolist())
-    stopped = model.generate(ids, max_new_tokens=8, eos_token_ids=(stop,))[:, 90:]
+    stopped = model.generate(ids, max_new_tokens=8, eos_token_id=stop)[:, 90:]
     end = free[0].tolist().index(stop) + 1
     assert stopped[0, :end].tolist() == free[0, :end].tolist()
     assert set(stopped[0, end:].tolist()) <= {0}
@@ -78,15 +81,59 @@ def test_the_streamer_is_handed_the_prompt_and_then_every_token() -> None:
     [
         ({"temperature": 0.5}, "do_sample=True"),
         ({"do_sample": True, "temperature": 0.0}, "temperature"),
-        ({"do_sample": True, "top_p": 2.0}, "top_p"),
+        ({"do_sample": True, "top_p": 2.0}, "`top_p` must be"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
-        ({"num_beams": 2}, "num_beams.*Accepted are"),
-        ({"stop_strings": ("x",)}, "need a tokenizer"),
+        ({"num_beams": 2}, "num_beams=1"),
+        ({"temprature": 2}, "'temprature' is not a setting of generation. Accepted are"),
+        ({"stop_strings": ("x",)}, "tokenizer"),
     ],
 )
 def test_wrong_settings_are_refused(settings: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         tiny_model().generate(IDS, **{"max_new_tokens": 3, **settings})
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"do_sample": True, "temperature": 0.7, "top_p": 0.9},
+        {"do_sample": True, "top_k": 5, "num_return_sequences": 3},
+        {"repetition_penalty": 1.7},
+        {"no_repeat_ngram_size": 1, "min_new_tokens": 6},
+        {"suppress_tokens": list(range(40))},
+    ],
+)
+def test_within_the_window_settings_mean_what_they_mean_to_transformers(settings: dict[str, Any]) -> None:
+    ids = torch.tensor([random_ids(40), random_ids(40, seed=1)])
+    base = tiny_base("qwen2", torch.float32)
+    torch.manual_seed(5)
+    wanted = base.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=8, **settings)
+    model = tiny_model("qwen2", dtype=torch.float32)
+    state = torch.get_rng_state()
+    found = model.generate(ids, max_new_tokens=8, seed=5, **settings)
+    assert torch.equal(found, wanted)  # type: ignore[arg-type]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_scores_processors_and_criteria_work_beyond_the_window() -> None:
+    model = tiny_model()
+    seen: list[tuple[int, ...]] = []
+
+    def only_seven(input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        seen.append(tuple(input_ids.shape))
+        return torch.full_like(scores, -torch.inf).index_fill_(1, torch.tensor([7]), 0.0)
+
+    def after_two(input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        return torch.full((input_ids.shape[0],), input_ids.shape[1] >= 92)
+
+    output = model.generate(
+        IDS, max_new_tokens=5, logits_processor=LogitsProcessorList([only_seven]), return_dict_in_generate=True,
+        stopping_criteria=StoppingCriteriaList([after_two]), output_logits=True,
+    )  # fmt: skip
+    assert output.sequences[0].tolist() == [*IDS[0].tolist(), 7, 7]  # type: ignore[union-attr]
+    assert seen == [(1, 90), (1, 91)]
+    assert torch.equal(output.logits[0], model.prefill(IDS).logits.float())  # type: ignore[union-attr,index]
 
 
 def test_progress_counts_every_chunk_token_once() -> None:

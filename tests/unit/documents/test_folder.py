@@ -27,7 +27,7 @@ def small_batches(base_seed_scale: float = 0.1, **changes: object) -> FocusModel
 
 def scores(model: FocusModel, document: FocusDocument) -> torch.Tensor:
     """Scores of the next token and of three more behind a question."""
-    [sequence] = model._split(torch.tensor([list(document.token_ids) + QUESTION]), None, 0)
+    [sequence] = model._split([list(document.token_ids) + QUESTION], 0)
     assert document.cache is not None
     state = model._engine.ask([sequence], document.cache)
     found = [state.logits]
