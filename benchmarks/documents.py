@@ -2,11 +2,10 @@
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Figures, Ticks, compare
+from side_by_side import Figures, compare, timed
 
 WAYS = (
     "text given with each question",
@@ -27,7 +26,6 @@ def ask_twice(way: str, options: argparse.Namespace) -> Figures:
     """Ask two questions and time the second one."""
     from focusllm import FocusModel
     from focusllm.bundled.text import installation_texts
-    from focusllm.cli.progress import peak_memory_bytes
 
     refresh = 0 if way.endswith("once") else 1
     model = FocusModel.from_pretrained(config={"local_refresh": "cached", "candidate_refresh": refresh})
@@ -45,23 +43,7 @@ def ask_twice(way: str, options: argparse.Namespace) -> Figures:
         model.ask(
             source, QUESTIONS[0], max_new_tokens=options.new_tokens, stop_strings=(), min_new_tokens=options.new_tokens
         )
-        ticks = Ticks()
-        started = time.perf_counter()
-        model.ask(
-            source,
-            QUESTIONS[1],
-            max_new_tokens=options.new_tokens,
-            stop_strings=(),
-            min_new_tokens=options.new_tokens,
-            streamer=ticks,
-        )
-    # The streamer is handed the question, and then token after token.
-    first, last = ticks.times[1], ticks.times[-1]
-    return {
-        "first_token": first - started,
-        "each_next": (last - first) / (options.new_tokens - 1),
-        "peak_bytes": float(peak_memory_bytes()),
-    }
+        return timed(lambda ticks: model.ask(source, QUESTIONS[1], stop_strings=(), streamer=ticks, **count))
 
 
 if __name__ == "__main__":

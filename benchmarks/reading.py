@@ -1,10 +1,9 @@
 """Compare ways of reading one long document: time to the first token, to each next one, and peak memory."""
 
 import argparse
-import time
 from typing import Any
 
-from side_by_side import Figures, Ticks, compare
+from side_by_side import Figures, compare, timed
 
 WAYS: dict[str, dict[str, Any]] = {
     "recompute (paper)": {},
@@ -25,23 +24,14 @@ def read_once(way: str, options: argparse.Namespace) -> Figures:
     import torch
 
     from focusllm import FocusModel
-    from focusllm.cli.progress import peak_memory_bytes
     from focusllm.evaluation.tasks.passkey import Passkey
 
     settings = dict(WAYS[way])
     dtype, at_once = settings.pop("dtype", "auto"), settings.pop("max_parallel_chunks", None)
     model = FocusModel.from_pretrained(config=settings, dtype=dtype, max_parallel_chunks=at_once)
     ids = torch.tensor([Passkey().draw(model.encode, options.tokens, 0.5, "bench").prompt_ids])
-    ticks = Ticks()
-    started = time.perf_counter()
-    model.generate(ids, max_new_tokens=options.new_tokens, min_new_tokens=options.new_tokens, streamer=ticks)
-    # The streamer is handed the prompt, and then token after token.
-    first, last = ticks.times[1], ticks.times[-1]
-    return {
-        "first_token": first - started,
-        "each_next": (last - first) / (options.new_tokens - 1),
-        "peak_bytes": float(peak_memory_bytes()),
-    }
+    count: dict[str, Any] = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
+    return timed(lambda ticks: model.generate(ids, streamer=ticks, **count))
 
 
 if __name__ == "__main__":

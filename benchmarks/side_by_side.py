@@ -30,6 +30,22 @@ class Ticks:
         """Nothing to keep."""
 
 
+def timed(decode: Callable[[Ticks], object]) -> Figures:
+    """Time what decodes several tokens and hands them to a streamer: the first one, and each next one."""
+    from focusllm.cli.progress import peak_memory_bytes
+
+    ticks = Ticks()
+    started = time.perf_counter()
+    decode(ticks)
+    # A streamer is handed the prompt, and then token after token.
+    first, last = ticks.times[1], ticks.times[-1]
+    return {
+        "first_token": first - started,
+        "each_next": (last - first) / (len(ticks.times) - 2),
+        "peak_bytes": float(peak_memory_bytes()),
+    }
+
+
 def compare(
     parser: argparse.ArgumentParser,
     ways: Sequence[str],

@@ -51,7 +51,7 @@ def test_the_demo_shows_both_answers(capsys: pytest.CaptureFixture[str], monkeyp
     assert "seed 0" in printed
 
 
-def test_several_questions_are_one_batch(model: FocusModel) -> None:
+def test_several_questions_have_the_answers_each_would_have_alone(model: FocusModel) -> None:
     text = "".join(f"Nothing was said about item {number}.\n" for number in range(900))
     together = model.ask(text, ["What is the color of the door?", "What is the code?"], max_new_tokens=5)
     assert isinstance(together, list)
