@@ -40,9 +40,8 @@ def ask_twice(way: str, options: argparse.Namespace) -> Figures:
             path = Path(folder) / "document"
             model.index(text, path, device_budget=0)
             source = model.load_document(path, device_budget=None if way.endswith("at hand") else 0)
-        model.ask(
-            source, QUESTIONS[0], max_new_tokens=options.new_tokens, stop_strings=(), min_new_tokens=options.new_tokens
-        )
+        count: dict[str, Any] = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
+        model.ask(source, QUESTIONS[0], stop_strings=(), **count)
         return timed(lambda ticks: model.ask(source, QUESTIONS[1], stop_strings=(), streamer=ticks, **count))
 
 
