@@ -168,6 +168,7 @@ class DocumentReader:
         questions: Sequence[str],
         config: GenerationConfig,
         progress: Progress | None = None,
+        history: Sequence[tuple[str, str]] = (),
         **decoding: Any,
     ) -> list[Answer]:
         """Answer questions one after the other; each document is read once.
@@ -177,6 +178,7 @@ class DocumentReader:
             questions: The questions.
             config: How tokens are chosen and when to stop.
             progress: Called with the tokens read so far and those to be read in all.
+            history: Questions and answers that came before, as far as ``local_length`` has room for them.
             **decoding: Handed on to :func:`~focusllm.decoding.generate.decode`.
 
         Raises:
@@ -187,7 +189,7 @@ class DocumentReader:
         if config.num_return_sequences not in (None, 1):
             raise ConfigurationError("A question has one answer: leave out `num_return_sequences`, or set it to 1.")
         started, new_tokens = time.perf_counter(), config.max_new_tokens
-        locals_ = [self._local(question) for question in questions]
+        locals_ = [self._local(question, history) for question in questions]
         documents = [self.open(source) for source in sources]
         if len({id(document) for document in documents}) < len(documents):
             raise InputError("The same document was given twice; give each once.")
@@ -228,10 +230,18 @@ class DocumentReader:
         [row] = output.sequences.tolist()
         return row, evidence_of(documents, shares, self.tokenizer) if shares else ()
 
-    def _local(self, question: str) -> list[int]:
+    def _local(self, question: str, history: Sequence[tuple[str, str]]) -> list[int]:
         if not question.strip():
             raise InputError("The question is empty. Ask something about the document.")
-        return self.encode(self._engine.config.question_template.replace("{question}", question.strip()))
+        turns = [self._asked(before) + f" {answer}" for before, answer in history]
+        local = self.encode("".join(turns) + self._asked(question))
+        while turns and len(local) > self._engine.config.local_length:
+            del turns[0]
+            local = self.encode("".join(turns) + self._asked(question))
+        return local
+
+    def _asked(self, question: str) -> str:
+        return self._engine.config.question_template.replace("{question}", question.strip())
 
     def _split(self, documents: Sequence[FocusDocument], local: Sequence[int], new_tokens: int) -> SplitSequence:
         window = self._engine.window - new_tokens - 1

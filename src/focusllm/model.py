@@ -244,7 +244,8 @@ class FocusModel(nn.Module):
             max_new_tokens: Most tokens of an answer.
             progress: Called with the tokens read so far and those to be read in all.
             seed: Seed of the draws, for every question.
-            **settings: As for :meth:`generate`. A streamer is handed question and answer, one after the other.
+            **settings: As for :meth:`generate`, and ``history``: pairs of questions and answers that came before. A
+                streamer is handed question and answer, one after the other.
 
         Raises:
             InputError: A document or a question is empty, or a file is not text.
@@ -252,10 +253,10 @@ class FocusModel(nn.Module):
         """
         sources = [document] if isinstance(document, Source) else list(document)
         questions = [question] if isinstance(question, str) else list(question)
-        extras = extras_of(settings)
+        extras, history = extras_of(settings), settings.pop("history", ())
         settings = {"stop_strings": self.config.answer_stops, "max_new_tokens": max_new_tokens, **settings}
         config = generation_config_for(self.base, None, settings, pad_token_id_of(self.base, self.tokenizer))
-        answers = self._reader.ask(sources, questions, config, progress, seed=seed, **extras)
+        answers = self._reader.ask(sources, questions, config, progress, history, seed=seed, **extras)
         return answers[0] if isinstance(question, str) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:

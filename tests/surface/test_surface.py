@@ -18,6 +18,7 @@ _EVAL = f"{_MODEL} depths lengths local_length output seed system trials"
 OPTIONS = {
     "ask": f"{_MODEL} arguments as_json evidence max_new_tokens max_parallel_chunks quiet sample seed stats "
     "temperature top_p",
+    "chat": f"{_MODEL} file local_length max_new_tokens max_parallel_chunks",
     "index": "adapter chunk_length device dtype file max_parallel_chunks model output quiet",
     "estimate": f"{_MODEL} document max_parallel_chunks",
     "demo": "device dtype seed tokens",

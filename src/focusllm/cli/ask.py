@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, Stopwatch, Times, peak_memory_bytes, reading_bar
+from focusllm.cli.progress import ERRORS, Stopwatch, Times, described, peak_memory_bytes, reading_bar
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
-    from focusllm.evidence import Evidence
 
 
 def ask(
@@ -31,7 +30,7 @@ def ask(
     local_refresh: loading.LocalRefresh = None,
     candidate_refresh: loading.CandidateRefresh = None,
     max_parallel_chunks: loading.MaxParallelChunks = None,
-    max_new_tokens: Annotated[int, typer.Option("--max-new-tokens", help="Most tokens of the answer.")] = 32,
+    max_new_tokens: loading.MaxNewTokens = 32,
     sample: Annotated[bool, typer.Option("--sample", help="Draw the answer instead of taking the likeliest.")] = False,
     temperature: Annotated[float | None, typer.Option("--temperature", help="Of the draw.")] = None,
     top_p: Annotated[float | None, typer.Option("--top-p", help="Of the draw.")] = None,
@@ -69,15 +68,9 @@ def ask(
             continue
         typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
         if evidence:
-            typer.echo("".join(_described(span) for span in answer.evidence), nl=False)
+            typer.echo("".join(described(span) for span in answer.evidence), nl=False)
         if not quiet:
             ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
-
-
-def _described(span: "Evidence") -> str:
-    text = "".join(f"    {line}\n" for line in span.text.splitlines())
-    place = f"token {span.first_token:,}" if span.first_line is None else f"line {span.first_line:,}"
-    return f"\n  {span.share:.0%}, {span.document} from {place}:\n{text}"
 
 
 def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:

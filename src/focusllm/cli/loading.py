@@ -23,6 +23,7 @@ CandidateRefresh = Annotated[
     int | None, typer.Option("--candidate-refresh", help="Make candidates again every so many tokens; 0: once.")
 ]
 MaxParallelChunks = Annotated[int | None, typer.Option("--max-parallel-chunks", help="Chunks read at once.")]
+MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Most tokens of an answer.")]
 Dtype = Annotated[str, typer.Option("--dtype", help="bfloat16, float16, float32, or auto: the checkpoint's.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, … [default: a GPU if there is one]")]
 

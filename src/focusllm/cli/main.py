@@ -6,7 +6,7 @@ import sys
 import typer
 
 from focusllm import __version__
-from focusllm.cli import ask, demo, estimate, evaluate, index, models, train
+from focusllm.cli import ask, chat, demo, estimate, evaluate, index, models, train
 from focusllm.errors import FocusError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("ask")(ask.ask)
+app.command("chat")(chat.chat)
 app.command("index")(index.index)
 app.command("estimate")(estimate.estimate)
 app.command("demo")(demo.demo)

@@ -6,10 +6,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from focusllm.evidence import Evidence
 
 ERRORS = Console(stderr=True)
 
@@ -74,3 +77,10 @@ def peak_memory_bytes() -> int:
         return torch.cuda.max_memory_allocated()
     # Linux counts in KiB, macOS in bytes.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def described(span: "Evidence") -> str:
+    """Return a piece of evidence as people read it: how much it counts, where it stands, what it says."""
+    text = "".join(f"    {line}\n" for line in span.text.splitlines())
+    place = f"token {span.first_token:,}" if span.first_line is None else f"line {span.first_line:,}"
+    return f"\n  {span.share:.0%}, {span.document} from {place}:\n{text}"

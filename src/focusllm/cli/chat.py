@@ -1,0 +1,70 @@
+"""``focusllm chat``: questions about a document, one after the other."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from focusllm.cli import loading
+from focusllm.cli.progress import ERRORS, described, reading_bar
+
+if TYPE_CHECKING:
+    from focusllm.answering import Answer
+
+_HELP = "Ask about the document. /evidence: where the last answer stands; /new: forget what was said; /quit: leave."
+
+
+def chat(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Text file, or a folder made by `focusllm index`.")],
+    model: loading.Model = None,
+    adapter: loading.Adapter = None,
+    chunk_length: loading.ChunkLength = None,
+    local_length: loading.LocalLength = None,
+    local_refresh: loading.LocalRefresh = None,
+    candidate_refresh: loading.CandidateRefresh = None,
+    max_parallel_chunks: loading.MaxParallelChunks = None,
+    max_new_tokens: loading.MaxNewTokens = 128,
+    dtype: loading.Dtype = "auto",
+    device: loading.Device = None,
+) -> None:
+    """Talk about a document; what was said before is part of every question, as far as --local-length goes."""
+    focus = loading.load_model(
+        model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length,
+        local_length=local_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+    )  # fmt: skip
+    with reading_bar(is_shown=sys.stderr.isatty()) as bar:
+        is_folder = Path(file).is_dir()
+        document = focus.load_document(file) if is_folder else focus.index(Path(file), progress=bar)
+    ERRORS.print(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}", style="dim")
+    history: list[tuple[str, str]] = []
+    last: Any = None
+    for line in _lines():
+        if line == "/quit":
+            return
+        if line == "/new":
+            history.clear()
+        elif line == "/evidence":
+            typer.echo(_evidence(last), nl=False)
+        else:
+            last = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history)
+            history.append((line, last.text))
+            typer.echo(last.text)
+
+
+def _lines() -> Any:
+    """Yield what the user types until the input ends; empty lines are passed over."""
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt).strip()
+        except EOFError:
+            return
+        if line:
+            yield line
+
+
+def _evidence(answer: "Answer | None") -> str:
+    if answer is None or not answer.evidence:
+        return "There is no answer yet, or the document fits the window.\n"
+    return "".join(described(span) for span in answer.evidence)
