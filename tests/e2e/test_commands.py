@@ -259,6 +259,12 @@ def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, 
     run = command(*arguments, "--trials", 2, "--seed", 5)
     assert run.status == 1
     assert "holds another run" in run.err
+    for wrong, words in (
+        (("eval", "riddles"), "TASK must be one of"),
+        ((*arguments, "--system", "x"), "--system must be"),
+    ):
+        run = command(*wrong)
+        assert (run.status, words in run.err) == (1, True)
 
 
 def test_help_and_version_as_a_process() -> None:

@@ -14,7 +14,6 @@ from focusllm.cli.main import app
 
 SOURCES = sorted(Path(focusllm.__file__).parent.rglob("*.py"))
 _MODEL = "adapter candidate_refresh chunk_length device dtype local_refresh model"
-_EVAL = f"{_MODEL} depths lengths local_length output seed system trials"
 OPTIONS = {
     "ask": f"{_MODEL} arguments as_json evidence max_new_tokens max_parallel_chunks quiet sample seed stats "
     "temperature top_p",
@@ -24,8 +23,7 @@ OPTIONS = {
     "demo": "device dtype seed tokens",
     "train": "config overrides",
     "models": "names",
-    "eval facts": _EVAL,
-    "eval passkey": f"{_EVAL} form",
+    "eval": f"{_MODEL} depths lengths local_length output seed system task trials",
 }
 
 
@@ -47,12 +45,10 @@ def test_options_of_the_commands_are_these() -> None:
     group = typer.main.get_command(app)
     found = {}
     for name, command in group.commands.items():  # type: ignore[attr-defined]
-        children = getattr(command, "commands", None)
-        for path, one in [(f"{name} {c}", o) for c, o in children.items()] if children else [(name, command)]:
-            found[path] = {parameter.name for parameter in one.params}
-            assert all(getattr(parameter, "help", None) for parameter in one.params), path
-            assert one.help
-    assert found == {path: set(names.split()) for path, names in OPTIONS.items()}
+        found[name] = {parameter.name for parameter in command.params}
+        assert all(getattr(parameter, "help", None) for parameter in command.params), name
+        assert command.help
+    assert found == {name: set(options.split()) for name, options in OPTIONS.items()}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)

@@ -1,7 +1,8 @@
 """``focusllm eval``: benchmarks over lengths and depths."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import Progress
@@ -10,25 +11,20 @@ from focusllm.cli import loading
 from focusllm.cli.progress import ERRORS
 from focusllm.errors import ConfigurationError
 
-app = typer.Typer(help="Measure reading: passkey, facts.", no_args_is_help=True)
 
-Lengths = Annotated[str, typer.Option("--lengths", help="Tokens of the texts, separated by commas; K for 1,024.")]
-Depths = Annotated[int, typer.Option("--depths", help="Depths, evenly spread over the text.")]
-Trials = Annotated[int, typer.Option("--trials", help="Samples of each length.")]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of the samples.")]
-SystemName = Annotated[str, typer.Option("--system", help="focusllm, base-end or base-stretched.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Folder of the results; a run in it is taken up again.")]
-
-
-@app.command("passkey")
-def passkey(
-    lengths: Lengths = "4K,8K,16K,32K",
-    depths: Depths = 10,
-    trials: Trials = 20,
-    seed: Seed = 0,
-    form: Annotated[str, typer.Option("--form", help="landmark or infinitebench.")] = "landmark",
-    system: SystemName = "focusllm",
-    output: Output = Path("passkey"),
+def evaluate(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="passkey, passkey-infinitebench or facts.")],
+    lengths: Annotated[
+        str, typer.Option("--lengths", help="Tokens of the texts, separated by commas; K for 1,024.")
+    ] = "4K,8K,16K,32K",
+    depths: Annotated[int, typer.Option("--depths", help="Depths, evenly spread over the text.")] = 10,
+    trials: Annotated[int, typer.Option("--trials", help="Samples of each length.")] = 20,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 0,
+    system: Annotated[str, typer.Option("--system", help="focusllm, base-end or base-stretched.")] = "focusllm",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Folder of the results; a run in it is taken up again. [default: TASK]"),
+    ] = None,
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
@@ -38,63 +34,37 @@ def passkey(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Find a five-digit key in a text of repeated sentences (Landmark Attention, InfiniteBench)."""
-    from focusllm.evaluation.tasks.passkey import Passkey
+    """Measure reading over lengths and depths.
 
-    if form not in ("landmark", "infinitebench"):
-        raise ConfigurationError(f"--form must be landmark or infinitebench; got {form!r}.")
-    focus = loading.load_model(
-        model, adapter, dtype, device, None, chunk_length=chunk_length, local_length=local_length,
-        local_refresh=local_refresh, candidate_refresh=candidate_refresh,
-    )  # fmt: skip
-    _run(Passkey(form), focus, system, (lengths, depths, trials, seed), output)  # type: ignore[arg-type]
-
-
-@app.command("facts")
-def facts(
-    lengths: Lengths = "64K",
-    depths: Depths = 10,
-    trials: Trials = 100,
-    seed: Seed = 0,
-    system: SystemName = "focusllm",
-    output: Output = Path("facts"),
-    model: loading.Model = None,
-    adapter: loading.Adapter = None,
-    chunk_length: loading.ChunkLength = None,
-    local_length: loading.LocalLength = None,
-    local_refresh: loading.LocalRefresh = None,
-    candidate_refresh: loading.CandidateRefresh = None,
-    dtype: loading.Dtype = "auto",
-    device: loading.Device = None,
-) -> None:
-    """Find a fact in real text, in wordings and words the bundled model was never trained on."""
-    from focusllm.evaluation.tasks.facts import Facts
-
-    focus = loading.load_model(
-        model, adapter, dtype, device, None, chunk_length=chunk_length, local_length=local_length,
-        local_refresh=local_refresh, candidate_refresh=candidate_refresh,
-    )  # fmt: skip
-    _run(Facts(), focus, system, (lengths, depths, trials, seed), output)
-
-
-def _run(task: Any, model: Any, system_name: str, grid_options: tuple[str, int, int, int], output: Path) -> None:
+    passkey: a five-digit key in repeated sentences, as in Landmark Attention; passkey-infinitebench: as in
+    InfiniteBench; facts: a fact in real text, in wordings and words the bundled model was never trained on.
+    """
     from focusllm.evaluation.report import by_length, draw_heat_map, markdown_table
     from focusllm.evaluation.runner import Grid, run_grid
     from focusllm.evaluation.systems import SYSTEMS
+    from focusllm.evaluation.tasks.registry import TASKS
 
-    if system_name not in SYSTEMS:
-        raise ConfigurationError(f"--system must be one of {', '.join(SYSTEMS)}; got {system_name!r}.")
-    lengths, depths, trials, seed = grid_options
-    grid = Grid(_parse_lengths(lengths), depths, trials, seed)
-    system = SYSTEMS[system_name](model)
+    _check_known("TASK", task, TASKS)
+    _check_known("--system", system, SYSTEMS)
+    grid, folder = Grid(_parse_lengths(lengths), depths, trials, seed), output or Path(task)
+    focus = loading.load_model(
+        model, adapter, dtype, device, None, chunk_length=chunk_length, local_length=local_length,
+        local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+    )  # fmt: skip
+    chosen = SYSTEMS[system](focus)
     with Progress(console=ERRORS, transient=True) as bar:
-        progress_task = bar.add_task(task.name, total=len(grid.lengths) * grid.trials)
-        records = run_grid(task, system, model, grid, output / "samples.jsonl", lambda _: bar.advance(progress_task))
-    table = markdown_table(by_length(records))
-    (output / "table.md").write_text(f"{task.name}, {system.name}\n\n{table}", encoding="utf-8")
-    draw_heat_map(records, f"{task.name}: {system.name}", output / "heatmap.png")
-    typer.echo(f"{task.name}, {system.name}\n\n{table}")
-    ERRORS.print(f"Samples, table and heat map are in {output}/.", style="dim", highlight=False)
+        line = bar.add_task(task, total=len(grid.lengths) * grid.trials)
+        records = run_grid(TASKS[task], chosen, focus, grid, folder / "samples.jsonl", lambda _: bar.advance(line))
+    table = f"{task}, {chosen.name}\n\n{markdown_table(by_length(records))}"
+    (folder / "table.md").write_text(table, encoding="utf-8")
+    draw_heat_map(records, f"{task}: {chosen.name}", folder / "heatmap.png")
+    typer.echo(table)
+    ERRORS.print(f"Samples, table and heat map are in {folder}/.", style="dim", highlight=False)
+
+
+def _check_known(option: str, name: str, known: Mapping[str, object]) -> None:
+    if name not in known:
+        raise ConfigurationError(f"{option} must be one of {', '.join(known)}; got {name!r}.")
 
 
 def _parse_lengths(text: str) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ app.command("chat")(chat.chat)
 app.command("index")(index.index)
 app.command("estimate")(estimate.estimate)
 app.command("demo")(demo.demo)
-app.add_typer(evaluate.app, name="eval")
+app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)
 app.command("models")(models.models)
 

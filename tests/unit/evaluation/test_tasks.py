@@ -6,19 +6,18 @@ import pytest
 
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import wilson_interval
-from focusllm.evaluation.tasks.facts import Facts
 from focusllm.evaluation.tasks.passkey import FILLER, Passkey
+from focusllm.evaluation.tasks.registry import TASKS
 from tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
-TASKS = [Passkey("landmark"), Passkey("infinitebench"), Facts()]
 
 
 def encode(text: str) -> list[int]:
     return TOKENIZER(text, add_special_tokens=False).input_ids
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 @pytest.mark.parametrize("depth", [0.0, 0.37, 1.0])
 @pytest.mark.parametrize("num_tokens", [700, 5003])
 def test_lengths_are_exact_and_the_statement_is_there_once(task: object, depth: float, num_tokens: int) -> None:
@@ -33,7 +32,7 @@ def test_lengths_are_exact_and_the_statement_is_there_once(task: object, depth: 
         assert abs(place - depth) < 0.3
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_oracle_empty_and_repeated(task: object) -> None:
     samples = [task.draw(encode, 800, 0.5, f"s/{number}") for number in range(50)]  # type: ignore[attr-defined]
     assert all(task.is_right(f" {sample.answer}\nmore", sample.answer) for sample in samples)  # type: ignore[attr-defined]
@@ -52,7 +51,7 @@ def test_the_passkey_can_be_read_by_a_rule() -> None:
         assert text.count(FILLER) > 20
 
 
-@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
+@pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_a_length_that_cannot_hold_it_is_an_error(task: object) -> None:
     with pytest.raises(InputError, match="needs at least"):
         task.draw(encode, 40, 0.5, "s")  # type: ignore[attr-defined]
