@@ -1,7 +1,9 @@
 """The keys and values of chunks, which survive from one decode step, and from one question, to the next."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -82,13 +84,16 @@ class ChunkBatch:
         if self.cache.layers and (others := self.length - self.num_own):
             self.cache.crop(-others)
 
-    def fetch(self, device: torch.device) -> None:
-        """Have the keys and values at hand: the chunks' own from their home, the others from where they were put."""
-        if self.cache.layers or self.home is None:
+    def load(self) -> LayerTensors | None:
+        """Read the chunks' own keys and values from their home, or return ``None`` where they are at hand."""
+        return self.home.load() if self.home is not None and not self.cache.layers else None
+
+    def take(self, own: LayerTensors | None, device: torch.device) -> None:
+        """Have at hand what :meth:`load` gave, and behind it what came after the chunks."""
+        if own is None:
             return
-        own = [(keys.to(device), values.to(device)) for keys, values in self.home.load()]
         room = self.length - self.num_own + SLACK
-        self.cache = cache_from(own, max(room, _ROOM))
+        self.cache = cache_from([(keys.to(device), values.to(device)) for keys, values in own], max(room, _ROOM))
         for index, (keys, values) in enumerate(self._others):
             self.cache.update(keys, values, index)
         self._others = []
@@ -112,11 +117,15 @@ class ChunkCache:
     batches: list[ChunkBatch] = field(default_factory=list)
 
     def visit(self, device: torch.device) -> Iterator[ChunkBatch]:
-        """Yield every batch while its keys and values are at hand."""
-        for batch in self.batches:
-            batch.fetch(device)
-            yield batch
-            batch.leave()
+        """Yield every batch while its keys and values are at hand; the next one is read meanwhile."""
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            loading = reader.submit(self.batches[0].load) if self.batches else None
+            for batch, following in zip_longest(self.batches, self.batches[1:]):
+                own = loading.result() if loading is not None else None
+                loading = None if following is None else reader.submit(following.load)
+                batch.take(own, device)
+                yield batch
+                batch.leave()
 
     def num_bytes(self) -> int:
         """Return the bytes of all keys and values at hand."""
