@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.documents.document import FocusDocument
+from focusllm.documents.text import PAGE_BREAK
 
 # How many chunks an answer names.
 _NUM_EVIDENCE = 3
@@ -23,6 +24,7 @@ class Evidence:
         text: The chunk's text.
         first_token: Where in the document it starts, counted in tokens.
         first_line: The line it starts in, counted from 1; ``None`` where the document was given as tokens.
+        first_page: The page it starts on, counted from 1; ``None`` where the document has no pages.
         share: Its part of the attention that went to candidates, while the answer was decoded.
     """
 
@@ -30,6 +32,7 @@ class Evidence:
     text: str
     first_token: int
     first_line: int | None
+    first_page: int | None
     share: float
 
 
@@ -65,7 +68,8 @@ def _span(document: FocusDocument, number: int, share: float, tokenizer: PreTrai
     characters = document.characters_of(number)
     if characters is None or document.text is None:
         text = str(tokenizer.decode(list(document.chunks[number])))
-        return Evidence(document.name, text, first, None, share)
+        return Evidence(document.name, text, first, None, None, share)
     start, end = characters
     line = document.text.count("\n", 0, start) + 1
-    return Evidence(document.name, document.text[start:end], first, line, share)
+    page = document.text.count(PAGE_BREAK, 0, start) + 1 if PAGE_BREAK in document.text else None
+    return Evidence(document.name, document.text[start:end], first, line, page, share)

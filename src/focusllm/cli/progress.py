@@ -83,4 +83,6 @@ def described(span: "Evidence") -> str:
     """Return a piece of evidence as people read it: how much it counts, where it stands, what it says."""
     text = "".join(f"    {line}\n" for line in span.text.splitlines())
     place = f"token {span.first_token:,}" if span.first_line is None else f"line {span.first_line:,}"
+    if span.first_page is not None:
+        place = f"page {span.first_page:,}, {place}"
     return f"\n  {span.share:.0%}, {span.document} from {place}:\n{text}"

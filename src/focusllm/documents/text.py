@@ -1,30 +1,106 @@
-"""Reading what users call a document."""
+"""Reading what users call a document: text, source code, Markdown, HTML, PDF."""
 
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
-from focusllm.errors import InputError
+from focusllm.errors import InputError, MissingDependencyError
+
+# Pages of a PDF are told apart by the character made for it.
+PAGE_BREAK = "\f"
+# Elements whose content nobody sees, and those that start on a line of their own.
+_HIDDEN = {"script", "style", "template", "noscript"}
+_BLOCKS = {
+    "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "figcaption", "figure", "footer",
+    "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre", "section",
+    "table", "title", "tr", "ul",
+}  # fmt: skip
 
 
 def text_of(document: str | Path) -> str:
     """Return the text of a document: a string is the text itself, a path is a file that holds it.
 
+    HTML files give the text people see, PDF files the text of their pages with a form feed between them; all other
+    files are taken as they are.
+
     Raises:
         InputError: There is no such file, it is not text, or there is nothing in it.
+        MissingDependencyError: It is a PDF file, and pypdf is not installed.
     """
     if isinstance(document, str):
         text, name = document, "The document"
     else:
         name = str(document)
-        try:
-            text = document.read_text(encoding="utf-8")
-        except FileNotFoundError as error:
-            raise InputError(f"There is no file {name!r}.") from error
-        except IsADirectoryError as error:
-            raise InputError(f"{name!r} is a folder; give the files to be read, or load it as a document.") from error
-        except UnicodeDecodeError as error:
-            raise InputError(f"{name!r} is not UTF-8 text ({error.reason}); FocusLLM reads text files.") from error
+        text = _text_of_file(document)
     if "\0" in text:
         raise InputError(f"{name!r} holds zero bytes, so it is not text; FocusLLM reads text files.")
     if not text.strip():
         raise InputError(f"{name} is empty: there is nothing to ask about.")
     return text
+
+
+def _text_of_file(path: Path) -> str:
+    name = str(path)
+    read = _READERS.get(path.suffix.lower(), _plain_text)
+    try:
+        return read(path)
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {name!r}.") from error
+    except IsADirectoryError as error:
+        raise InputError(f"{name!r} is a folder; give the files to be read, or load it as a document.") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name!r} is not UTF-8 text ({error.reason}); FocusLLM reads text files.") from error
+
+
+def _plain_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _html_text(path: Path) -> str:
+    parser = _VisibleText()
+    parser.feed(_plain_text(path))
+    parser.close()
+    lines = (" ".join(line.split()) for line in "".join(parser.parts).splitlines())
+    return "".join(f"{line}\n" for line in lines if line)
+
+
+class _VisibleText(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._hidden += tag in _HIDDEN
+        if tag in _BLOCKS:
+            self.parts.append("\n")
+        elif tag in ("td", "th"):
+            self.parts.append(" ")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden = max(self._hidden - (tag in _HIDDEN), 0)
+        if tag in _BLOCKS:
+            self.parts.append("\n")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            # Line breaks of the source mean no more than spaces.
+            self.parts.append(data.replace("\n", " "))
+
+
+def _pdf_text(path: Path) -> str:
+    try:
+        from pypdf import PdfReader
+        from pypdf.errors import PyPdfError
+    except ImportError as error:
+        raise MissingDependencyError("Reading PDF files needs pypdf: pip install 'focusllm[docs]'.") from error
+    try:
+        pages = [page.extract_text() for page in PdfReader(path).pages]
+    except PyPdfError as error:
+        raise InputError(f"{str(path)!r} cannot be read as a PDF file: {error}.") from error
+    if not any(page.strip() for page in pages):
+        raise InputError(f"{str(path)!r} holds no text: its pages are pictures. Recognize their text first (OCR).")
+    return PAGE_BREAK.join(pages)
+
+
+_READERS: dict[str, Callable[[Path], str]] = {".html": _html_text, ".htm": _html_text, ".pdf": _pdf_text}

@@ -1,0 +1,74 @@
+"""Files of several kinds give the text people see in them."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from focusllm.documents.text import text_of
+from focusllm.errors import InputError, MissingDependencyError
+
+
+def pdf_of(*pages: str) -> bytes:
+    """Write a PDF file by hand: one line of text a page."""
+    kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{kids}] /Count {len(pages)} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for number, text in enumerate(pages):
+        objects.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 300 300] /Contents {5 + 2 * number} 0 R "
+            "/Resources << /Font << /F1 3 0 R >> >> >>"
+        )
+        stream = f"BT /F1 12 Tf 20 200 Td ({text}) Tj ET"
+        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
+    body, offsets = "%PDF-1.4\n", []
+    for number, content in enumerate(objects, start=1):
+        offsets.append(len(body))
+        body += f"{number} 0 obj\n{content}\nendobj\n"
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    trailer = f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(body)}\n%%EOF\n"
+    return f"{body}xref\n0 {size}\n0000000000 65535 f \n{table}{trailer}".encode()
+
+
+def test_pages_of_a_pdf_are_told_apart(tmp_path: Path) -> None:
+    (tmp_path / "a.pdf").write_bytes(pdf_of("The first page.", "The color is red."))
+    assert [page.strip() for page in text_of(tmp_path / "a.pdf").split("\f")] == [
+        "The first page.",
+        "The color is red.",
+    ]
+
+
+def test_pdfs_without_text_or_sense_or_pypdf_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scan.pdf").write_bytes(pdf_of("", ""))
+    with pytest.raises(InputError, match="holds no text"):
+        text_of(tmp_path / "scan.pdf")
+    (tmp_path / "broken.pdf").write_bytes(b"not a pdf at all")
+    with pytest.raises(InputError, match="cannot be read as a PDF"):
+        text_of(tmp_path / "broken.pdf")
+    with pytest.raises(InputError, match="There is no file"):
+        text_of(tmp_path / "missing.pdf")
+    monkeypatch.setitem(sys.modules, "pypdf", None)
+    with pytest.raises(MissingDependencyError, match=r"focusllm\[docs\]"):
+        text_of(tmp_path / "scan.pdf")
+
+
+def test_html_gives_what_people_see(tmp_path: Path) -> None:
+    page = """<html><head><title>A title</title><style>p {color: red}</style>
+    <script>if (1 < 2) { hide("this") }</script></head>
+    <body><h1>Hello &amp; welcome</h1><p>One
+    sentence with <b>bold</b>words.</p><ul><li>first<li>second</ul>
+    <table><tr><td>a</td><td>b</td></tr></table></body>"""
+    (tmp_path / "a.HTML").write_text(page)
+    assert text_of(tmp_path / "a.HTML").splitlines() == [
+        "A title", "Hello & welcome", "One sentence with boldwords.", "first", "second", "a b",
+    ]  # fmt: skip
+
+
+def test_other_files_are_taken_as_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("# Title\n\n<b>not parsed</b>\n")
+    assert text_of(tmp_path / "a.md") == "# Title\n\n<b>not parsed</b>\n"
+    assert text_of("<p>a string is the text itself</p>") == "<p>a string is the text itself</p>"
