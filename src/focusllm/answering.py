@@ -11,7 +11,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.memory import free_bytes
-from focusllm.chunking import SplitSequence, block, split_documents
+from focusllm.chunking import SplitSequence, block, join_documents
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import FocusGenerator, decode
@@ -93,17 +93,17 @@ class DocumentReader:
         if isinstance(source, FocusDocument):
             self._check(source)
             return source
-        length = self._engine.config.chunk_length
+        cut = (self._engine.config.chunk_length, self._engine.config.chunk_overlap)
         if not isinstance(source, str | Path):
             if not source:
                 raise InputError("The document is empty: there is nothing to ask about.")
-            return FocusDocument("The document", list(source), length, self.identity)
+            return FocusDocument("The document", list(source), *cut, self.identity)
         name = str(source) if isinstance(source, Path) else "The document"
         text = text_of(source)
         has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
-        return FocusDocument(name, encoded.input_ids, length, self.identity, text, starts)
+        return FocusDocument(name, encoded.input_ids, *cut, self.identity, text, starts)
 
     def _check(self, document: FocusDocument) -> None:
         if document.identity != self.identity:
@@ -245,7 +245,7 @@ class DocumentReader:
 
     def _split(self, documents: Sequence[FocusDocument], local: Sequence[int], new_tokens: int) -> SplitSequence:
         window = self._engine.window - new_tokens - 1
-        sequence = split_documents([document.chunks for document in documents], local, window)
+        sequence = join_documents(documents, local, window)
         if sequence.chunks:
             return sequence
         return SplitSequence((), block(sequence.local, self._engine.bos_token_id))

@@ -2,8 +2,22 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from focusllm.errors import InputError
+
+
+@runtime_checkable
+class CutDocument(Protocol):
+    """A document that was cut into chunks."""
+
+    token_ids: Sequence[int]
+    chunks: tuple[Sequence[int], ...]
+
+    @property
+    def num_repeated(self) -> int:
+        """How many of its tokens stand in two chunks."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -13,10 +27,12 @@ class SplitSequence:
     Attributes:
         chunks: The chunks in order, possibly from several documents; empty where the sequence fits the window.
         local: The local context, which the answer continues.
+        num_repeated: How many tokens stand in two chunks, because chunks overlap.
     """
 
     chunks: tuple[Sequence[int], ...]
     local: Sequence[int]
+    num_repeated: int = 0
 
     @property
     def num_chunks(self) -> int:
@@ -26,15 +42,26 @@ class SplitSequence:
     @property
     def num_tokens(self) -> int:
         """How many tokens the sequence has in all."""
-        return sum(map(len, self.chunks)) + len(self.local)
+        return sum(map(len, self.chunks)) - self.num_repeated + len(self.local)
 
 
-def cut_into_chunks(token_ids: Sequence[int], chunk_length: int) -> tuple[Sequence[int], ...]:
-    """Cut a document from its start into chunks; the last one may be shorter. Source: design of the published code."""
-    return tuple(token_ids[start : start + chunk_length] for start in range(0, len(token_ids), chunk_length))
+def cut_into_chunks(token_ids: Sequence[int], chunk_length: int, overlap: int = 0) -> tuple[Sequence[int], ...]:
+    """Cut a document from its start into chunks; the last one may be shorter. Source: design of the published code.
+
+    With ``overlap``, every chunk but the first one starts with so many tokens of the chunk before it (ours).
+    """
+    starts = range(0, len(token_ids), chunk_length)
+    return tuple(token_ids[max(start - overlap, 0) : start + chunk_length] for start in starts)
 
 
-def split_sequence(token_ids: Sequence[int], window: int, chunk_length: int, local_length: int) -> SplitSequence:
+def num_repeated(num_tokens: int, chunk_length: int, overlap: int) -> int:
+    """Return how many tokens of a document stand in two of its chunks."""
+    return sum(min(overlap, start) for start in range(0, num_tokens, chunk_length))
+
+
+def split_sequence(
+    token_ids: Sequence[int], window: int, chunk_length: int, local_length: int, overlap: int = 0
+) -> SplitSequence:
     """Divide a sequence into chunks and the last ``local_length`` tokens, unless it fits the window.
 
     Args:
@@ -42,6 +69,7 @@ def split_sequence(token_ids: Sequence[int], window: int, chunk_length: int, loc
         window: How many tokens may be kept whole.
         chunk_length: Tokens in a chunk.
         local_length: Tokens of the local context.
+        overlap: Tokens of the chunk before that a chunk starts with.
 
     Raises:
         InputError: The sequence is empty.
@@ -52,14 +80,15 @@ def split_sequence(token_ids: Sequence[int], window: int, chunk_length: int, loc
         return SplitSequence((), token_ids)
     # Of a sequence just over the window at least one token must be left for the chunks.
     boundary = max(len(token_ids) - local_length, 1)
-    return SplitSequence(cut_into_chunks(token_ids[:boundary], chunk_length), token_ids[boundary:])
+    chunks = cut_into_chunks(token_ids[:boundary], chunk_length, overlap)
+    return SplitSequence(chunks, token_ids[boundary:], num_repeated(boundary, chunk_length, overlap))
 
 
-def split_documents(documents: Sequence[Sequence[Sequence[int]]], local: Sequence[int], window: int) -> SplitSequence:
+def join_documents(documents: Sequence[CutDocument], local: Sequence[int], window: int) -> SplitSequence:
     """Join the chunks of documents, which never span two of them, with ``local`` as the local context.
 
     Args:
-        documents: The chunks of each document.
+        documents: The documents.
         local: The local context.
         window: How many tokens may be kept whole.
 
@@ -68,10 +97,11 @@ def split_documents(documents: Sequence[Sequence[Sequence[int]]], local: Sequenc
     """
     if not local:
         raise InputError("The local context is empty: ask a question, or give the text to be continued.")
-    chunks = tuple(chunk for document in documents for chunk in document)
-    if sum(map(len, chunks)) + len(local) <= window:
-        return SplitSequence((), [token for part in (*chunks, local) for token in part])
-    return SplitSequence(chunks, local)
+    if sum(len(document.token_ids) for document in documents) + len(local) <= window:
+        wholes = [document.token_ids for document in documents]
+        return SplitSequence((), [token for part in (*wholes, local) for token in part])
+    chunks = tuple(chunk for document in documents for chunk in document.chunks)
+    return SplitSequence(chunks, local, sum(document.num_repeated for document in documents))
 
 
 def block(token_ids: Sequence[int], bos_token_id: int | None) -> list[int]:

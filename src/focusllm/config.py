@@ -30,6 +30,8 @@ class FocusConfig:
         insert_bos: Put the tokenizer's BOS before the prompt block and the local block.
         chunk_bos: Put BOS at the head of every chunk as well (ours), for bases that have never seen a text
             without it.
+        chunk_overlap: Tokens from the end of the chunk before that a chunk starts with as well (ours), so that
+            nothing shorter is cut in two.
         question_template: How a question is worded for this adapter; ``{question}`` is replaced (ours).
         answer_stops: Texts that end an answer to a question (ours).
     """
@@ -43,12 +45,18 @@ class FocusConfig:
     local_refresh: str = "recompute"
     insert_bos: bool = True
     chunk_bos: bool = False
+    chunk_overlap: int = 0
     question_template: str = "\n\nQuestion: {question}\nAnswer:"
     answer_stops: tuple[str, ...] = ("\n",)
 
     def __post_init__(self) -> None:
         for name in ("chunk_length", "local_length", "dynamic_prompt_length"):
             _require_positive(name, getattr(self, name))
+        if isinstance(self.chunk_overlap, bool) or not 0 <= self.chunk_overlap < self.chunk_length:
+            raise ConfigurationError(
+                f"`chunk_overlap` must be at least 0 and less than `chunk_length` ({self.chunk_length}); "
+                f"got {self.chunk_overlap!r}."
+            )
         if self.rank is not None:
             _require_positive("rank", self.rank)
         if isinstance(self.candidate_refresh, bool) or self.candidate_refresh < 0:

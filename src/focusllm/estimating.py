@@ -9,7 +9,7 @@ import torch
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkCache
 from focusllm.cache.layers import cache_from, cache_tensors
-from focusllm.chunking import SplitSequence, cut_into_chunks
+from focusllm.chunking import SplitSequence, cut_into_chunks, num_repeated
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_room
@@ -50,7 +50,9 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
         WindowError: The base's window cannot hold that many chunks, or a chunk with its prompt; the text says which
             setting would help.
     """
-    chunks = cut_into_chunks([_TOKEN] * num_tokens, engine.config.chunk_length)
+    length, overlap = engine.config.chunk_length, engine.config.chunk_overlap
+    chunks = cut_into_chunks([_TOKEN] * num_tokens, length, overlap)
+    num_read = num_tokens + num_repeated(num_tokens, length, overlap)
     local = [_TOKEN] * question_tokens
     check_room(SplitSequence(chunks, local), engine.config, engine.window, new_tokens)
     few = SplitSequence(chunks[:_CHUNKS], local)
@@ -69,8 +71,8 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
         num_tokens=num_tokens,
         num_chunks=len(chunks),
         weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in engine.base.parameters()),
-        document_bytes=_bytes_per_token(cache) * num_tokens,
-        index_seconds=index * num_tokens,
+        document_bytes=_bytes_per_token(cache) * num_read,
+        index_seconds=index * num_read,
         first_token_seconds=condense + whole,
         next_token_seconds=_refresh_seconds(engine, few, cache, few_whole) * len(chunks) + local_seconds,
     )

@@ -296,4 +296,5 @@ class FocusModel(nn.Module):
 
     def _split(self, rows: Sequence[Sequence[int]], new_tokens: int) -> list[SplitSequence]:
         window = self.window - new_tokens
-        return [split_sequence(row, window, self.config.chunk_length, self.config.local_length) for row in rows]
+        cut = (self.config.chunk_length, self.config.local_length, self.config.chunk_overlap)
+        return [split_sequence(row, window, *cut) for row in rows]

@@ -30,7 +30,8 @@ def decode(model: FocusModel, ids: list[int], following: list[int]) -> list[torc
 def expected(model: FocusModel, ids: list[int], following: list[int]) -> list[torch.Tensor]:
     boundary = len(ids) - model.config.local_length
     length = model.config.chunk_length
-    chunks = [ids[start : min(start + length, boundary)] for start in range(0, boundary, length)]
+    overlap = model.config.chunk_overlap
+    chunks = [ids[max(start - overlap, 0) : min(start + length, boundary)] for start in range(0, boundary, length)]
     reference = reference_of(model)
     with torch.no_grad():
         return [reference.logits(chunks, ids[boundary:], following[:t]) for t in range(len(following) + 1)]
@@ -61,10 +62,11 @@ def test_every_policy_equals_the_reference(config: FocusConfig) -> None:
         replace(SMALL, rank=3),
         replace(SMALL, candidate_projections=("k", "v")),
         replace(SMALL, chunk_bos=True),
+        replace(SMALL, chunk_overlap=5),
         replace(SMALL, insert_bos=False),
         replace(SMALL, chunk_length=2, local_length=5, dynamic_prompt_length=1),
     ],
-    ids=["low-rank", "keys-and-values", "chunk-bos", "no-bos", "tiny-chunks"],
+    ids=["low-rank", "keys-and-values", "chunk-bos", "overlap", "no-bos", "tiny-chunks"],
 )
 def test_every_option_equals_the_reference(config: FocusConfig) -> None:
     assert largest_difference(tiny_model(config=config), num_tokens=70, steps=3) <= EXACT

@@ -4,8 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from focusllm.chunking import block, cut_into_chunks, prompt_block, split_documents, split_sequence
+from focusllm.chunking import block, cut_into_chunks, join_documents, prompt_block, split_sequence
+from focusllm.documents.document import FocusDocument, Identity
 from focusllm.errors import InputError
+
+
+def document_of(token_ids: list[int], chunk_length: int = 10, overlap: int = 0) -> FocusDocument:
+    return FocusDocument("a", token_ids, chunk_length, overlap, Identity("", "", "", None))
+
 
 tokens = st.lists(st.integers(0, 9), min_size=1, max_size=200)
 
@@ -27,14 +33,14 @@ def test_a_split_sequence_is_the_sequence(ids: list[int], window: int, chunk: in
 def test_documents_follow_one_another_in_their_own_chunks(
     documents: list[list[int]], local: list[int], chunk: int
 ) -> None:
-    cut = [cut_into_chunks(document, chunk) for document in documents]
-    split = split_documents(cut, local, window=0)
-    assert list(split.chunks) == [part for parts in cut for part in parts]
+    cut = [document_of(document, chunk) for document in documents]
+    split = join_documents(cut, local, window=0)
+    assert list(split.chunks) == [part for one in cut for part in one.chunks]
     assert split.local == local
 
 
 def test_what_fits_the_window_stays_whole() -> None:
-    assert split_documents([[[1, 2]], [[3]]], [4], window=4).local == [1, 2, 3, 4]
+    assert join_documents([document_of([1, 2]), document_of([3])], [4], window=4).local == [1, 2, 3, 4]
     assert split_sequence([1, 2, 3], window=3, chunk_length=1, local_length=1).chunks == ()
 
 
@@ -42,7 +48,7 @@ def test_nothing_to_read_is_refused() -> None:
     with pytest.raises(InputError, match="empty"):
         split_sequence([], 10, 5, 5)
     with pytest.raises(InputError, match="ask a question"):
-        split_documents([[[1]]], [], 10)
+        join_documents([document_of([1])], [], 10)
 
 
 def test_bos_is_put_where_there_is_none() -> None:
@@ -51,3 +57,18 @@ def test_bos_is_put_where_there_is_none() -> None:
     assert block([5, 6], None) == [5, 6]
     assert prompt_block([3, 4, 5], 2, 1) == [1, 4, 5]
     assert prompt_block([3, 4, 5], 9, None) == [3, 4, 5]
+
+
+@given(ids=tokens, chunk=st.integers(2, 50), overlap=st.integers(0, 49), local=st.integers(1, 80))
+def test_overlapping_chunks_hold_every_run_that_is_not_longer(
+    ids: list[int], chunk: int, overlap: int, local: int
+) -> None:
+    overlap = min(overlap, chunk - 1)
+    numbered = list(range(len(ids)))
+    split = split_sequence(numbered, 0, chunk, local, overlap)
+    assert split.num_tokens == len(ids)
+    end = len(ids) - len(split.local)
+    assert split.num_chunks == len(cut_into_chunks(numbered[:end], chunk))
+    for start in range(max(end - overlap, 0)):
+        run = set(range(start, start + overlap + 1))
+        assert any(run <= set(part) for part in split.chunks)

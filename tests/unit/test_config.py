@@ -19,6 +19,8 @@ def test_the_defaults_are_the_paper_s() -> None:
     [
         ({"chunk_length": 0}, "chunk_length"),
         ({"chunk_length": True}, "chunk_length"),
+        ({"chunk_length": 8, "chunk_overlap": 8}, "chunk_overlap"),
+        ({"chunk_overlap": -1}, "chunk_overlap"),
         ({"rank": -1}, "rank"),
         ({"candidate_refresh": -1}, "candidate_refresh"),
         ({"local_refresh": "sometimes"}, "recompute"),

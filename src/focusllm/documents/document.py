@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from focusllm.cache.chunks import ChunkCache
-from focusllm.chunking import cut_into_chunks
+from focusllm.chunking import cut_into_chunks, num_repeated
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class FocusDocument:
         name: What messages call it.
         token_ids: Its tokens.
         chunk_length: Tokens in a chunk; the last one may be shorter.
+        chunk_overlap: Tokens of the chunk before that a chunk starts with as well.
         identity: What the keys and values are made with.
         chunks: The tokens again, cut into chunks.
         text: The text the tokens come from; ``None`` where it was given as tokens.
@@ -47,6 +48,7 @@ class FocusDocument:
     name: str
     token_ids: Sequence[int]
     chunk_length: int
+    chunk_overlap: int
     identity: Identity
     text: str | None = None
     starts: Sequence[int] = ()
@@ -54,7 +56,7 @@ class FocusDocument:
     chunks: tuple[Sequence[int], ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.chunks = cut_into_chunks(self.token_ids, self.chunk_length)
+        self.chunks = cut_into_chunks(self.token_ids, self.chunk_length, self.chunk_overlap)
 
     @property
     def num_tokens(self) -> int:
@@ -66,8 +68,13 @@ class FocusDocument:
         """How many chunks it is cut into."""
         return len(self.chunks)
 
+    @property
+    def num_repeated(self) -> int:
+        """How many of its tokens stand in two chunks."""
+        return num_repeated(self.num_tokens, self.chunk_length, self.chunk_overlap)
+
     def characters_of(self, chunk: int) -> tuple[int, int] | None:
-        """Return where in the text a chunk starts and where the next one does, or ``None`` where that is not known."""
+        """Return where in the text a chunk's own tokens start and end, or ``None`` where that is not known."""
         if self.text is None or not self.starts:
             return None
         first, after = chunk * self.chunk_length, (chunk + 1) * self.chunk_length

@@ -75,6 +75,7 @@ class DocumentFolder:
             document.name,
             document.identity,
             document.chunk_length,
+            document.chunk_overlap,
             document.num_tokens,
             tokens_checksum,
             text_checksum,
@@ -113,12 +114,13 @@ class DocumentFolder:
             return []
         manifest = read_manifest(self._path)
         wanted = self._document
-        if (manifest.identity, manifest.chunk_length) != (wanted.identity, wanted.chunk_length):
+        if _kind(manifest) != _kind(wanted):
             raise DocumentError(
-                f"{self._path} was indexed with {manifest.identity}, chunks of {manifest.chunk_length}; now it would "
-                f"be {wanted.identity}, chunks of {wanted.chunk_length}. Give another folder."
+                f"{self._path} was indexed with {_kind(manifest)}; now it would be {_kind(wanted)}. "
+                f"Give another folder."
             )
-        before = cut_into_chunks(_read_tokens(self._path, manifest)[0], manifest.chunk_length)
+        tokens = _read_tokens(self._path, manifest)[0]
+        before = cut_into_chunks(tokens, manifest.chunk_length, manifest.chunk_overlap)
         now = wanted.chunks
 
         def holds(shard: Shard) -> bool:
@@ -158,12 +160,17 @@ def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
     text = None
     if manifest.text_checksum is not None:
         text = _checked_bytes(path / TEXT_NAME, manifest.text_checksum).decode("utf-8")
-    document = FocusDocument(manifest.name, token_ids, manifest.chunk_length, identity, text, starts)
+    cut = (manifest.chunk_length, manifest.chunk_overlap)
+    document = FocusDocument(manifest.name, token_ids, *cut, identity, text, starts)
     missing = document.num_chunks - len(manifest.numbers())
     if missing:
         raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
     document.cache = ChunkCache(_batches(path, manifest))
     return document
+
+
+def _kind(of: Manifest | FocusDocument) -> str:
+    return f"{of.identity}, chunks of {of.chunk_length} that overlap by {of.chunk_overlap}"
 
 
 def _batches(path: Path, manifest: Manifest) -> list[ChunkBatch]:

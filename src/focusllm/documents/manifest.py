@@ -41,6 +41,7 @@ class Manifest:
     name: str
     identity: Identity
     chunk_length: int
+    chunk_overlap: int
     num_tokens: int
     tokens_checksum: str
     text_checksum: str | None

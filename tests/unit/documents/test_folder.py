@@ -113,8 +113,9 @@ def test_other_models_and_settings_are_refused(tmp_path: Path) -> None:
             wrong.load_document(tmp_path)
         with pytest.raises(DocumentError, match="Give another folder"):
             wrong.index(TEXT, tmp_path)
-    with pytest.raises(DocumentError, match="Give another folder"):
-        small_batches(chunk_length=11).index(TEXT, tmp_path)
+    for other_cut in ({"chunk_length": 11}, {"chunk_overlap": 3}):
+        with pytest.raises(DocumentError, match="Give another folder"):
+            small_batches(**other_cut).index(TEXT, tmp_path)
     with pytest.raises(DocumentError, match="this model has"):
         other._reader.open(model.index(TEXT))
     # The adapter has no part in the chunks' keys and values.
