@@ -108,3 +108,17 @@ def test_the_evidence_of_an_answer_is_a_chunk_of_the_document() -> None:
         assert text[span.first_token :].startswith(span.text)
         assert span.first_line == 1 + text[: span.first_token].count("\n")
     assert model.ask("short", "what?", max_new_tokens=2).evidence == ()  # type: ignore[union-attr]
+
+
+def test_what_was_said_before_is_part_of_the_question_as_far_as_there_is_room() -> None:
+    model = text_model().configure(local_length=45)
+    text = "a document with a few chunks of text. " * 3
+    history = [("first?", "one"), ("second?", "two")]
+    said = " Q: second? A: two Q: third? A:"
+    assert model._reader._local("third?", history) == model.encode(said)
+    assert model._reader._local("third?", history[:1]) == model.encode(" Q: first? A: one Q: third? A:")
+    assert model._reader._local("third? " * 9, history) == model.encode(" Q:" + " third?" * 9 + " A:")
+    found = model.ask(text, "third?", history=history, max_new_tokens=4)
+    whole = torch.tensor([model.encode(text + said)])
+    wanted = model.configure(local_length=len(said)).generate(whole, max_new_tokens=4)
+    assert list(found.token_ids) == wanted[0, whole.shape[1] :].tolist()  # type: ignore[union-attr,index]

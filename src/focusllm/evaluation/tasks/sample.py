@@ -33,12 +33,19 @@ class EvalSample:
 class Task(Protocol):
     """A benchmark."""
 
-    version: int
-    max_new_tokens: int
-
     @property
     def name(self) -> str:
         """The name results carry."""
+        ...
+
+    @property
+    def version(self) -> int:
+        """Goes up whenever samples or scores change."""
+        ...
+
+    @property
+    def max_new_tokens(self) -> int:
+        """How many tokens an answer may take."""
         ...
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
