@@ -1,5 +1,6 @@
 """Recipes: a YAML file that says on what, from what and how an adapter is trained."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -98,7 +99,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     if not path.is_file():
         raise InputError(f"There is no recipe at {str(path)!r}.")
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = _load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path} is not a YAML file: {error}") from error
     if not isinstance(values, dict):
@@ -106,6 +107,19 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in overrides:
         _override(values, override)
     return _recipe(values, path.parent)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 5e-4 is a number, which YAML 1.1 takes for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes plain values only
 
 
 def _override(values: dict[str, Any], override: str) -> None:
@@ -117,7 +131,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise ConfigurationError(f"{name!r} cannot be set: {parent!r} has no settings by name in it.")
-    values[last] = yaml.safe_load(text)
+    values[last] = _load(text)
 
 
 def _recipe(values: dict[str, Any], folder: Path) -> Recipe:

@@ -117,6 +117,13 @@ def test_checkpoints_hold_no_base_weights(folder: Path) -> None:
     assert sizes["optimizer.pt"] < 2 * adapter_bytes + 40_000
 
 
+@pytest.mark.parametrize("written", ["5e-4", "5.0e-4", "0.0005"])
+def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None:
+    assert read_recipe(recipe_at(folder, "run"), [f"arguments.learning_rate={written}"]).arguments == {
+        "learning_rate": 5e-4, "save_steps": 3, "logging_steps": 1, "disable_tqdm": True,
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("override", "error", "words"),
     [
