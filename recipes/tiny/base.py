@@ -1,17 +1,16 @@
 """Train the bundled base model from nothing: a small Llama with a window of 1,024 tokens.
 
-What it is trained on is in sequences.py. Sequences grow while training goes on, because looking a fact up is
-learned far faster in short sequences and carries over to longer ones.
+Sequences are documents with generated facts and questions about them, the standard library's own text, and
+runs of tokens that repeat. Lengths grow while training goes on, because finding a fact is learned far faster
+in short sequences and carries over to longer ones.
 """
 
 import argparse
 import random
-import shutil
 from pathlib import Path
 
 import torch
-from sequences import ANSWER_WEIGHT, FIRST_WEIGHT, STAGES, SequenceDrawer
-from torch.utils.data import Dataset, SequentialSampler
+from torch.utils.data import Dataset
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -23,10 +22,14 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from focusllm.bundled.text import installation_texts
+from focusllm.training.fact_documents import FactDocumentMaker
 
 BATCH_TOKENS = 4096
-# On CPUs the plain attention, compiled, is twice as fast as the fused one up to this length, and slower beyond.
-PLAIN_ATTENTION_LENGTH = 256
+# Sequence length by the share of training that is over: (until, length).
+LENGTH_SCHEDULE = ((0.55, 256), (0.8, 512), (1.0, 1024))
+ANSWER_WEIGHT = 5.0
+TEXT_SHARE, COPY_SHARE = 0.22, 0.15
+QUESTION_BOS_SHARE = 0.3
 
 
 def tiny_llama(vocab_size: int) -> LlamaForCausalLM:
@@ -51,12 +54,11 @@ class BaseBatches(Dataset):
     """Batch ``i`` of the run, drawn from its own seed, so that a resumed run sees what it would have seen."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, num_batches: int, seed: int) -> None:
-        self._drawer = SequenceDrawer(
-            lambda text: tokenizer(text, add_special_tokens=False, verbose=False).input_ids,
-            tokenizer.bos_token_id,
-            len(tokenizer),
-            "".join(installation_texts("train")),
-        )
+        text = "".join(installation_texts("train"))
+        self._tokenizer = tokenizer
+        self._text_ids = tokenizer(text, verbose=False).input_ids
+        lines = [line for line in text.splitlines(keepends=True) if line.strip()]
+        self._documents = FactDocumentMaker(lines, len(text) / len(self._text_ids))
         self._num_batches = num_batches
         self._seed = seed
 
@@ -65,45 +67,71 @@ class BaseBatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"{self._seed}/{index}")
-        stage = next(stage for stage in STAGES if index / self._num_batches < stage.until)
-        rows = [self._drawer.draw(rng, stage) for _ in range(BATCH_TOKENS // stage.length)]
+        done = index / self._num_batches
+        length = next(length for until, length in LENGTH_SCHEDULE if done < until)
+        rows = [self._sequence(rng, length) for _ in range(BATCH_TOKENS // length)]
         input_ids, weights = zip(*rows, strict=True)
         return {"input_ids": torch.tensor(input_ids), "weights": torch.tensor(weights)}
 
+    def _sequence(self, rng: random.Random, length: int) -> tuple[list[int], list[float]]:
+        ids: list[int] = []
+        weights: list[float] = []
+        while len(ids) < length:
+            new_ids, new_weights = self._part(rng, length - len(ids))
+            ids += [self._tokenizer.bos_token_id, *new_ids]
+            weights += [0.0, *new_weights]
+        return ids[:length], weights[:length]
+
+    def _part(self, rng: random.Random, room: int) -> tuple[list[int], list[float]]:
+        kind = rng.random()
+        if room < 60 or kind < TEXT_SHARE:
+            start = rng.randrange(len(self._text_ids) - room)
+            return self._text_ids[start : start + room], [1.0] * room
+        if kind < TEXT_SHARE + COPY_SHARE:
+            return self._copies(rng, room)
+        return self._facts(rng, room)
+
+    def _copies(self, rng: random.Random, room: int) -> tuple[list[int], list[float]]:
+        run = [rng.randrange(3, self._tokenizer.vocab_size) for _ in range(rng.randint(8, max(9, room // 3)))]
+        ids = (run * (room // len(run) + 1))[:room]
+        # The first time round nothing can be predicted.
+        return ids, [0.0] * min(len(run), room) + [1.0] * max(0, room - len(run))
+
+    def _facts(self, rng: random.Random, room: int) -> tuple[list[int], list[float]]:
+        num_questions = rng.randint(1, 4) if room < 400 else rng.randint(2, 8)
+        num_tokens = int((room - 24 * num_questions) * rng.uniform(0.4, 1.0))
+        document = self._documents.draw(rng, num_tokens, num_questions)
+        ids = self._encode("".join(piece.text for piece in document.pieces))
+        excess = len(ids) + 24 * num_questions - room
+        if excess > 0 and num_tokens > 60:
+            return self._facts(rng, room)
+        weights = [1.0] * len(ids)
+        for question in document.questions:
+            lead = [self._tokenizer.bos_token_id] if rng.random() < QUESTION_BOS_SHARE else []
+            question_ids, answer_ids = lead + self._encode(question.text), self._encode(question.answer)
+            ids += question_ids + answer_ids
+            weights += [0.3] * len(question_ids) + [ANSWER_WEIGHT] * len(answer_ids)
+        return ids, weights
+
+    def _encode(self, text: str) -> list[int]:
+        return self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
 
 class BaseTrainer(Trainer):
-    """A Trainer whose loss weighs tokens; it also logs how many answers begin, and go on, as they should."""
+    """A Trainer whose loss weighs answers above other tokens; it also logs how many answer tokens are right."""
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: object
     ) -> torch.Tensor:
         """Weigh each token's cross-entropy."""
-        self._choose_attention(inputs["input_ids"])
-        # Autocast around the compiled model; inside it (the Trainer's own) gradients were not finite on CPUs.
-        with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16):
-            logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1].flatten(0, 1).float()
+        logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1].flatten(0, 1).float()
         targets, weights = inputs["input_ids"][:, 1:].flatten(), inputs["weights"][:, 1:].flatten()
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
         if self.state.global_step % self.args.logging_steps == 0:
-            is_right = (logits.argmax(-1) == targets).float()
-            self.log(
-                {
-                    "first_accuracy": is_right[weights == FIRST_WEIGHT].mean().item(),
-                    "rest_accuracy": is_right[weights == ANSWER_WEIGHT].mean().item(),
-                    "sequence_length": inputs["input_ids"].shape[1],
-                }
-            )
+            is_answer = weights == ANSWER_WEIGHT
+            right = (logits.argmax(-1) == targets)[is_answer].float().mean()
+            self.log({"answer_accuracy": right.item(), "sequence_length": inputs["input_ids"].shape[1]})
         return (losses * weights).sum() / weights.sum()
-
-    def _choose_attention(self, input_ids: torch.Tensor) -> None:
-        is_plain = input_ids.device.type == "cpu" and input_ids.shape[1] <= PLAIN_ATTENTION_LENGTH
-        wanted = "eager" if is_plain else "sdpa"
-        if self.model.config._attn_implementation != wanted:
-            self.model.set_attn_implementation(wanted)
-
-    def _get_train_sampler(self, *_: object) -> SequentialSampler:
-        # The batches carry their own order (lengths grow), so they must not be shuffled.
-        return SequentialSampler(self.train_dataset)
 
 
 def main() -> None:
@@ -111,15 +139,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=8_000)
+    parser.add_argument("--steps", type=int, default=7000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--compile",
-        action=argparse.BooleanOptionalAction,
-        default=shutil.which("c++") is not None,
-        help="Compile the model, which takes a C++ compiler and is twice as fast (default: where there is one).",
-    )
     options = parser.parse_args()
 
     set_seed(options.seed)
@@ -130,32 +152,31 @@ def main() -> None:
         max_steps=options.steps,
         per_device_train_batch_size=1,
         learning_rate=options.learning_rate,
-        lr_scheduler_type="warmup_stable_decay",
-        lr_scheduler_kwargs={"num_decay_steps": options.steps // 4},
+        lr_scheduler_type="cosine",
         warmup_steps=100,
         weight_decay=0.01,
         adam_beta2=0.95,
         max_grad_norm=1.0,
+        bf16=True,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=20,
-        save_steps=250,
+        save_steps=200,
         save_total_limit=2,
         report_to="none",
         dataloader_num_workers=0,
         remove_unused_columns=False,
         seed=options.seed,
     )
-    model = tiny_llama(len(tokenizer))
-    if options.compile:
-        model.compile(dynamic=False)
     trainer = BaseTrainer(
-        model=model,
+        model=tiny_llama(len(tokenizer)),
         args=arguments,
         train_dataset=BaseBatches(tokenizer, options.steps, options.seed),
         data_collator=lambda batches: batches[0],
     )
+    # The batches carry their own order (lengths grow), so the sampler must not shuffle them.
+    trainer._get_train_sampler = lambda *_: torch.utils.data.SequentialSampler(trainer.train_dataset)  # type: ignore[method-assign]
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)
-    model.to(torch.bfloat16).save_pretrained(options.output)
+    trainer.model.to(torch.bfloat16).save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
 
 

@@ -131,7 +131,7 @@ class ExampleDrawer:
         """Draw the examples of one batch; ``done`` is the share of the run that is over."""
         settings = next((stage for stage in self._stages if done < stage.until), self._stages[-1])
         chunk_length = rng.choice(settings.chunk_lengths)
-        local_filler = rng.randint(0, settings.local_filler) if rng.random() < 0.5 else 0
+        local_filler = rng.randint(0, settings.local_filler) if rng.random() < 0.3 else 0
         # Blocks, questions and answers add to every chunk's row; their usual size is known well enough.
         row = chunk_length + min(self._prompt_length, 40 + local_filler)
         affordable = max(settings.row_tokens // row, 1)

@@ -205,7 +205,7 @@ def state(rng: random.Random, fact: Fact) -> str:
     core = draw_core(rng, has_entity=fact.entity is not None)
     if rng.random() < 0.1:
         core = core.replace("{v}", rng.choice(QUOTES))
-    opener = _draw_opener(rng)
+    opener = rng.choice(OPENERS) + " " if rng.random() < 0.4 else ""
     closer = " " + rng.choice(CLOSERS) if rng.random() < 0.2 else ""
     follow_up = " " + rng.choice(FOLLOW_UPS) if rng.random() < 0.25 else ""
     end = "." if follow_up or rng.random() < 0.85 else rng.choice(("", "!", ";", ","))
@@ -214,22 +214,6 @@ def state(rng: random.Random, fact: Fact) -> str:
     # A value must be read as it stands: a letter that opens the statement is raised only where it is not the value's.
     is_raised = not sentence.startswith(fact.value) and rng.random() < 0.85
     return sentence[0].upper() + sentence[1:] if is_raised else sentence
-
-
-def _draw_opener(rng: random.Random) -> str:
-    kind = rng.random()
-    if kind < 0.3:
-        return rng.choice(OPENERS) + " "
-    if kind < 0.4:
-        # Words that mean nothing here: what surrounds a fact must not matter.
-        words = " ".join(_train_word(rng) for _ in range(rng.randint(2, 6)))
-        return words + rng.choice((", ", ", and ", " that ", ": ", ". ", " because ", " when "))
-    return ""
-
-
-def state_plainly(fact: Fact) -> str:
-    """Word ``fact`` in the one plainest way, which is what a model learns first."""
-    return f"The{fact.subject.removeprefix('the')} is {fact.value}."
 
 
 def ask(rng: random.Random, fact: Fact) -> Question:
