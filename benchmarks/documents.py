@@ -12,7 +12,7 @@ WAYS = (
     "indexed",
     "folder at hand",
     "folder on disk",
-    "folder on disk, candidates once",
+    "folder on disk and candidates once",
 )
 COLUMNS = {
     "first_token": ("second question to first token, s", 1.0, 3),

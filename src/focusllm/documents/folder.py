@@ -100,16 +100,18 @@ class DocumentFolder:
         batch.home = ShardHome(self._path, shards)
 
     def finish(self) -> None:
-        """Remove files that nothing refers to."""
+        """Remove files that nothing refers to: shards of an earlier text, and what runs that were cut left behind."""
         needed = {shard.file for batch in self._manifest.batches for shard in batch}
-        for file in self._path.glob("shard-*.safetensors"):
-            if file.name not in needed:
+        needed |= {MANIFEST_NAME, TOKENS_NAME} | ({TEXT_NAME} if self._document.text is not None else set())
+        for file in self._path.iterdir():
+            if _is_ours(file) and file.name not in needed:
                 file.unlink()
 
     def _kept_batches(self) -> list[list[Shard]]:
         """Return the shards of an earlier run whose chunks the document still has."""
         if not (self._path / MANIFEST_NAME).exists():
-            if self._path.is_dir() and any(self._path.iterdir()):
+            # What a run leaves behind that was cut before its first manifest is ours.
+            if self._path.is_dir() and not all(map(_is_ours, self._path.iterdir())):
                 raise DocumentError(f"{self._path} is not empty and holds no document. Give another folder.")
             return []
         manifest = read_manifest(self._path)
@@ -167,6 +169,11 @@ def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
         raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
     document.cache = ChunkCache(_batches(path, manifest))
     return document
+
+
+def _is_ours(file: Path) -> bool:
+    """Say whether a file is a document's, or the beginning of one that was being written."""
+    return file.name.removeprefix(".").startswith((MANIFEST_NAME, TOKENS_NAME, TEXT_NAME, "shard-"))
 
 
 def _kind(of: Manifest | FocusDocument) -> str:
