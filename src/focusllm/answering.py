@@ -152,7 +152,7 @@ class DocumentReader:
             progress: Called with the tokens read so far and those to be read in all.
         """
         unread = [document for document in documents if document.cache is None]
-        total, done = sum(document.num_tokens for document in unread), 0
+        total, done = sum(document.num_chunk_tokens for document in unread), 0
         for document in unread:
 
             def move(read: int, _: int, done: int = done) -> None:
@@ -160,7 +160,7 @@ class DocumentReader:
                     progress(done + read, total)
 
             document.cache = self._engine.index([document.chunks], [prompt_length or self._usual_prompt], move)
-            done += document.num_tokens
+            done += document.num_chunk_tokens
 
     def ask(
         self,

@@ -8,7 +8,7 @@ import torch
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkCache
-from focusllm.cache.layers import cache_from, cache_tensors
+from focusllm.cache.layers import cache_from
 from focusllm.chunking import SplitSequence, cut_into_chunks, num_repeated
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.forward import focus_forward
@@ -71,7 +71,7 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
         num_tokens=num_tokens,
         num_chunks=len(chunks),
         weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in engine.base.parameters()),
-        document_bytes=_bytes_per_token(cache) * num_read,
+        document_bytes=cache.batches[0].bytes_per_token() * num_read,
         index_seconds=index * num_read,
         first_token_seconds=condense + whole,
         next_token_seconds=_refresh_seconds(engine, few, cache, few_whole) * len(chunks) + local_seconds,
@@ -100,11 +100,6 @@ def _local_seconds(engine: FocusEngine, candidates: CandidateKV, num_held: int, 
         values.zero_()
     tokens = torch.full((1, num_new), _TOKEN, device=engine.device)
     return _seconds(lambda: focus_forward(engine.base, tokens, cache_from(room.layers)))
-
-
-def _bytes_per_token(cache: ChunkCache) -> int:
-    layers = cache_tensors(cache.batches[0].cache)
-    return sum(states.shape[1] * states.shape[3] * states.element_size() for pair in layers for states in pair)
 
 
 def _seconds(run: Callable[[], object]) -> float:

@@ -31,10 +31,15 @@ def written_atomically(path: Path, mode: int = 0o644) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a text file atomically."""
+def write_bytes(path: Path, data: bytes, mode: int = 0o644) -> None:
+    """Write a file atomically."""
     with written_atomically(path, mode) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(data)
+
+
+def write_text(path: Path, text: str, mode: int = 0o644) -> None:
+    """Write a text file atomically, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"), mode)
 
 
 def checksum(data: bytes) -> str:

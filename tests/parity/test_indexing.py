@@ -122,3 +122,10 @@ def test_what_was_said_before_is_part_of_the_question_as_far_as_there_is_room() 
     whole = torch.tensor([model.encode(text + said)])
     wanted = model.configure(local_length=len(said)).generate(whole, max_new_tokens=4)
     assert list(found.token_ids) == wanted[0, whole.shape[1] :].tolist()  # type: ignore[union-attr,index]
+
+
+def test_progress_ends_at_its_total_where_chunks_overlap() -> None:
+    seen: list[tuple[int, int]] = []
+    model = tiny_model(config=replace(SMALL, chunk_overlap=5))
+    document = model.index(DOCUMENT, progress=lambda read, total: seen.append((read, total)))
+    assert seen[-1] == (document.num_chunk_tokens, document.num_chunk_tokens) == (80, 80)

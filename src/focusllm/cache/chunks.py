@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import zip_longest
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -72,6 +71,11 @@ class ChunkBatch:
         """Return the bytes of the keys and values at hand."""
         return sum(layer.num_bytes() for layer in self.cache.layers if isinstance(layer, GrowingLayer))
 
+    def bytes_per_token(self) -> int:
+        """Return the bytes of one token's keys and values, all layers together; they must be at hand."""
+        tensors = (states for pair in cache_tensors(self.cache) for states in pair)
+        return sum(states.shape[1] * states.shape[3] * states.element_size() for states in tensors)
+
     def num_bytes_at_home(self) -> int:
         """Return about how many bytes the keys and values would take at hand."""
         own = 0 if self.home is None else self.home.num_bytes()
@@ -84,14 +88,13 @@ class ChunkBatch:
         if self.cache.layers and (others := self.length - self.num_own):
             self.cache.crop(-others)
 
-    def load(self) -> LayerTensors | None:
-        """Read the chunks' own keys and values from their home, or return ``None`` where they are at hand."""
-        return self.home.load() if self.home is not None and not self.cache.layers else None
+    @property
+    def away(self) -> Home | None:
+        """The home the chunks' own keys and values must be had from; ``None`` where they are at hand."""
+        return None if self.cache.layers else self.home
 
-    def take(self, own: LayerTensors | None, device: torch.device) -> None:
-        """Have at hand what :meth:`load` gave, and behind it what came after the chunks."""
-        if own is None:
-            return
+    def take(self, own: LayerTensors, device: torch.device) -> None:
+        """Have at hand what the home gave, and behind it what came after the chunks."""
         room = self.length - self.num_own + SLACK
         self.cache = cache_from([(keys.to(device), values.to(device)) for keys, values in own], max(room, _ROOM))
         for index, (keys, values) in enumerate(self._others):
@@ -119,11 +122,14 @@ class ChunkCache:
     def visit(self, device: torch.device) -> Iterator[ChunkBatch]:
         """Yield every batch while its keys and values are at hand; the next one is read meanwhile."""
         with ThreadPoolExecutor(max_workers=1) as reader:
-            loading = reader.submit(self.batches[0].load) if self.batches else None
-            for batch, following in zip_longest(self.batches, self.batches[1:]):
-                own = loading.result() if loading is not None else None
-                loading = None if following is None else reader.submit(following.load)
-                batch.take(own, device)
+            # One is read ahead: those at hand cost nothing here, not even a thread.
+            homes = [batch.away for batch in self.batches]
+            reading = (None if home is None else reader.submit(home.load) for home in homes)
+            following = next(reading, None)
+            for batch in self.batches:
+                current, following = following, next(reading, None)
+                if current is not None:
+                    batch.take(current.result(), device)
                 yield batch
                 batch.leave()
 

@@ -40,7 +40,7 @@ def index(
         document = focus.index(source, output, progress=move)
     if not quiet:
         seconds = time.perf_counter() - started
-        kept = document.num_tokens - tokens_read
+        kept = document.num_chunk_tokens - tokens_read
         size = sum(path.stat().st_size for path in output.iterdir())
         ERRORS.print(
             f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks; {tokens_read:,} tokens read in "

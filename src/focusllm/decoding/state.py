@@ -35,13 +35,14 @@ class LocalBatch:
     def put(self, batch: ChunkBatch, made: CandidateKV) -> None:
         """Put the new candidates of a batch of chunks in front of those local contexts here that they belong to."""
         row_of = {sequence: row for row, sequence in enumerate(self.sequences)}
-        sources = [index for index, (sequence, _) in enumerate(batch.places) if sequence in row_of]
+        places = batch.places
+        sources = [index for index, (sequence, _) in enumerate(places) if sequence in row_of]
         if not sources:
             return
         if self.candidates is None:
             self.candidates = made.room_for(len(self.sequences), self.num_candidates)
-        rows = [row_of[batch.places[index][0]] for index in sources]
-        self.candidates.put(made, sources, rows, [batch.places[index][1] for index in sources])
+        rows = [row_of[places[index][0]] for index in sources]
+        self.candidates.put(made, sources, rows, [places[index][1] for index in sources])
 
 
 @dataclass

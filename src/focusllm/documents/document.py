@@ -64,6 +64,11 @@ class FocusDocument:
         return len(self.token_ids)
 
     @property
+    def num_chunk_tokens(self) -> int:
+        """How many tokens its chunks have together, which is what is read: more than it has where they overlap."""
+        return sum(map(len, self.chunks))
+
+    @property
     def num_chunks(self) -> int:
         """How many chunks it is cut into."""
         return len(self.chunks)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save_file
+from safetensors.torch import load, save
 from torch import Tensor
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
@@ -20,7 +20,7 @@ from focusllm.chunking import cut_into_chunks
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
 from focusllm.errors import DocumentError
-from focusllm.files import checksum, written_atomically
+from focusllm.files import checksum, write_bytes
 
 TOKENS_NAME = "tokens.safetensors"
 TEXT_NAME = "text.txt"
@@ -69,8 +69,9 @@ class DocumentFolder:
         self._document = document
         kept = self._kept_batches()
         self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        tokens_checksum = _write_tokens(self._path, document)
-        text_checksum = None if document.text is None else _write_whole(self._path, document.text)
+        text = None if document.text is None else document.text.encode("utf-8")
+        tokens_checksum = _write_checked(self._path / TOKENS_NAME, save(_token_tensors(document)))
+        text_checksum = None if text is None else _write_checked(self._path / TEXT_NAME, text)
         self._manifest = Manifest(
             document.name,
             document.identity,
@@ -139,10 +140,8 @@ class DocumentFolder:
                 own = states[start:end, :, : batch.num_own]
                 tensors[f"layers.{index}.{name}"] = own.to(device="cpu", copy=True).contiguous()
         path = self._path / f"shard-{numbers[0]:07d}-{len(numbers)}.safetensors"
-        with written_atomically(path, OWNER_ONLY) as file:
-            save_file(tensors, file)
-            data = file.read_bytes()
-        return Shard(path.name, checksum(data), numbers, batch.num_own, len(data))
+        data = save(tensors)
+        return Shard(path.name, _write_checked(path, data), numbers, batch.num_own, len(data))
 
 
 def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
@@ -188,20 +187,16 @@ def _batches(path: Path, manifest: Manifest) -> list[ChunkBatch]:
     return batches
 
 
-def _write_tokens(path: Path, document: FocusDocument) -> str:
-    tensors = {
+def _token_tensors(document: FocusDocument) -> dict[str, Tensor]:
+    return {
         "token_ids": torch.tensor(document.token_ids, dtype=torch.int32),
         "starts": torch.tensor(document.starts, dtype=torch.int64),
     }
-    with written_atomically(path / TOKENS_NAME, OWNER_ONLY) as file:
-        save_file(tensors, file)
-        return checksum(file.read_bytes())
 
 
-def _write_whole(path: Path, text: str) -> str:
-    data = text.encode("utf-8")
-    with written_atomically(path / TEXT_NAME, OWNER_ONLY) as file:
-        file.write_bytes(data)
+def _write_checked(path: Path, data: bytes) -> str:
+    """Write a file that only the owner may read, and return its checksum."""
+    write_bytes(path, data, OWNER_ONLY)
     return checksum(data)
 
 
@@ -234,10 +229,5 @@ def _joined(parts: Sequence[dict[str, Tensor]], name: str) -> Tensor:
 
 def _shard_rows(batch: ChunkBatch) -> list[tuple[int, int]]:
     """Cut a batch into runs of rows that are not too large for one file."""
-    row_bytes = sum(
-        states[0, :, : batch.num_own].numel() * states.element_size()
-        for pair in cache_tensors(batch.cache)
-        for states in pair
-    )
-    at_once = max(_SHARD_BYTES // row_bytes, 1)
+    at_once = max(_SHARD_BYTES // (batch.bytes_per_token() * batch.num_own), 1)
     return [(start, min(start + at_once, len(batch.rows))) for start in range(0, len(batch.rows), at_once)]

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from focusllm import FocusDocument, FocusModel
+from focusllm.documents.manifest import read_manifest
 from focusllm.errors import DocumentError
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
@@ -93,7 +94,8 @@ def test_a_text_that_grew_is_read_from_where_it_grew(tmp_path: Path) -> None:
     assert read_by(model, grown, tmp_path) == len(grown) - 96
     found, wanted = (scores(model, document) for document in (model.load_document(tmp_path), model.index(grown)))
     assert torch.allclose(found, wanted, atol=1e-5)
-    assert len(list(tmp_path.glob("shard-*"))) == len({p.name for p in tmp_path.glob("shard-*")})
+    shards = [shard for batch in read_manifest(tmp_path).batches for shard in batch]
+    assert {path.name for path in tmp_path.glob("shard-*")} == {shard.file for shard in shards}
 
 
 def test_a_changed_text_is_read_where_it_changed(tmp_path: Path) -> None:
