@@ -59,6 +59,16 @@ def test_packed_losses_are_those_of_decoding(family: str, chunk_bos: bool) -> No
     assert result.loss.item() == pytest.approx(((wanted * weights).sum() / weights.sum()).item(), rel=1e-6)
 
 
+@pytest.mark.parametrize("candidate_refresh", [0, 2, 3])
+def test_packed_losses_are_those_of_decoding_at_every_refresh_interval(candidate_refresh: int) -> None:
+    config = replace(CONFIG, candidate_refresh=candidate_refresh)
+    model = tiny_model(config=config)
+    shown = [replace(one, candidate_refresh=candidate_refresh) for one in EXAMPLES]
+    result = FocusObjective(model.base, model.adapter)(packed(shown, config))
+    wanted = torch.cat([decoded_losses(model, one) for one in EXAMPLES])
+    assert (result.token_losses - wanted).abs().max() <= 1e-6 * wanted.max()
+
+
 def test_later_tokens_do_not_leak_into_earlier_losses() -> None:
     model = tiny_model(config=CONFIG)
     objective = FocusObjective(model.base, model.adapter)

@@ -1,6 +1,7 @@
 """A cache layer that appends in place, so that a long document's keys and values are never copied to grow."""
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -38,6 +39,25 @@ class GrowingLayer(DynamicLayer):
         self.values[..., held:, :] = value_states
         return self.keys, self.values
 
+    def fill(self, first: int, key_states: Tensor, value_states: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
+        """Write the first tokens of some rows and return views of them; every row must get as many.
+
+        Args:
+            first: The first of these rows.
+            key_states: Their keys, (rows, kv_heads, tokens, head_dim).
+            value_states: Their values.
+            num_rows: Rows of the layer in all.
+        """
+        added = key_states.shape[-2]
+        if not self._stores:
+            self.lazy_initialization(key_states, value_states)
+            whole = (states.new_empty(num_rows, *states.shape[1:]) for states in (key_states, value_states))
+            self._grow(*whole, added)
+            self.keys, self.values = (store[..., :added, :] for store in self._stores)
+        last = first + key_states.shape[0]
+        self.keys[first:last], self.values[first:last] = key_states, value_states
+        return self.keys[first:last], self.values[first:last]
+
     def _grow(self, key_states: Tensor, value_states: Tensor, needed: int) -> None:
         held = self.get_seq_length()
         stores = []
@@ -53,9 +73,44 @@ class GrowingLayer(DynamicLayer):
         return sum(store.numel() * store.element_size() for store in self._stores)
 
 
+class RowsLayer(DynamicLayer):
+    """The beginning of some rows of a growing layer: what it is given is written there, and nowhere else.
+
+    Args:
+        whole: The growing layer.
+        first: The first of these rows.
+        num_rows: Rows of the growing layer in all.
+    """
+
+    def __init__(self, whole: GrowingLayer, first: int, num_rows: int) -> None:
+        super().__init__()
+        self._whole = whole
+        self._first = first
+        self._num_rows = num_rows
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
+    ) -> tuple[Tensor, Tensor]:
+        """Write keys and values and return views of them."""
+        self.lazy_initialization(key_states, value_states)
+        self.keys, self.values = self._whole.fill(self._first, key_states, value_states, self._num_rows)
+        return self.keys, self.values
+
+
 def growing_cache(slack: int = SLACK) -> Cache:
     """Make an empty transformers cache of growing layers, one per layer of the base; see the layer for ``slack``."""
     return Cache(layer_class_to_replicate=partial(GrowingLayer, slack))  # type: ignore[arg-type]
+
+
+def empty_cache(num_layers: int, slack: int) -> Cache:
+    """Make a transformers cache of so many growing layers, to be filled row by row."""
+    return Cache(layers=[GrowingLayer(slack) for _ in range(num_layers)])
+
+
+def rows_of(cache: Cache, first: int, num_rows: int) -> Cache:
+    """Make a cache whose tokens become the beginning of rows of another, which has ``num_rows``, from ``first`` on."""
+    layers: list[Any] = cache.layers
+    return Cache(layers=[RowsLayer(layer, first, num_rows) for layer in layers])
 
 
 def cache_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:

@@ -4,12 +4,14 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel
+from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch
 from focusllm.cache.layers import cache_tensors
 from focusllm.cache.rotation import KeyMover
 from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.attention import attention_by, behind_chunks
 from focusllm.condensing.families import backbone_of
 
 
@@ -22,6 +24,7 @@ class Condenser:
     """
 
     def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter) -> None:
+        self._base = base
         self._backbone = backbone_of(base)
         self._gate = adapter.gate
         self.mover = KeyMover(getattr(self._backbone, adapter.family.rotary))
@@ -45,7 +48,7 @@ class Condenser:
         held = batch.cache.get_seq_length()
         last = torch.arange(1, rows + 1, device=token_ids.device) * new_tokens - 1
         with self._gate.open_at(last):
-            self.extend(batch, token_ids)
+            self.extend(batch.cache, token_ids)
         candidates = CandidateKV(
             [(keys[..., -1:, :].clone(), values[..., -1:, :].clone()) for keys, values in cache_tensors(batch.cache)]
         )
@@ -54,8 +57,10 @@ class Condenser:
         numbers = torch.tensor([[chunk] for _, chunk in batch.places], device=token_ids.device)
         return candidates.moved(self.mover, numbers - (held + new_tokens - 1))
 
-    def extend(self, batch: ChunkBatch, token_ids: Int[Tensor, "rows new_tokens"]) -> None:
-        """Run new tokens through the base behind what the chunks hold already, and keep their keys and values."""
-        held = batch.cache.get_seq_length()
+    def extend(self, cache: Cache, token_ids: Int[Tensor, "rows new_tokens"]) -> None:
+        """Run new tokens through the base behind what a cache of chunks holds, and keep their keys and values."""
+        held = cache.get_seq_length()
         positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
-        self._backbone(input_ids=token_ids, position_ids=positions, past_key_values=batch.cache, use_cache=True)
+        own = self._base.config._attn_implementation
+        with attention_by(self._base, behind_chunks(self._base) if held else own):
+            self._backbone(input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=True)

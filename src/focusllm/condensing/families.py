@@ -92,6 +92,17 @@ def attention_modules(base: PreTrainedModel, family: AttentionFamily) -> list[nn
     return [getattr(layer, family.attention) for layer in getattr(backbone_of(base), family.layers)]
 
 
+def bytes_per_token(base: PreTrainedModel) -> int:
+    """Return the bytes of one token's keys and values, all layers together."""
+    family = family_of(base)
+    total = 0
+    for attention in attention_modules(base, family):
+        for role in ("k", "v"):
+            layer: Any = getattr(attention, family.projections[role])
+            total += layer.out_features * base.dtype.itemsize
+    return total
+
+
 def window_of(base: PreTrainedModel) -> int:
     """Return how many tokens the base can attend to at once.
 

@@ -49,6 +49,7 @@ class CandidateProjection(nn.Module):
         self.base_layer = base_layer
         self._gate = gate
         self.rank = rank
+        self.out_features = base_layer.out_features
         weight = base_layer.weight
         if rank is None:
             self.candidate_weight = nn.Parameter(weight.detach().clone())

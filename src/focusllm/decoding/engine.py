@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -11,11 +12,11 @@ from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
-from focusllm.cache.layers import SLACK, cache_from, growing_cache, overwrite_prefix
+from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
 from focusllm.chunking import SplitSequence, block, prompt_block
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.condense import Condenser
-from focusllm.condensing.families import window_of
+from focusllm.condensing.families import bytes_per_token, window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
@@ -27,8 +28,28 @@ Progress = Callable[[int, int], None]
 # Tokens that go through the base at once, when the user does not say: enough to keep the device busy.
 _TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 
+# Keys and values of chunks that are asked together, at most, where not even one reading of chunks makes more.
+_BATCH_BYTES = 128 * 2**20
+
 # Chunks that were run together, and the candidates they gave.
 Made = list[tuple[ChunkBatch, CandidateKV]]
+
+
+@dataclass(frozen=True)
+class ReadingPlan:
+    """Chunks that are asked together.
+
+    Attributes:
+        places: Document and number of each.
+        chunk_length: Tokens of each.
+        prompt_length: Tokens for which room is left behind each.
+        rows_at_once: How many of them go through the base at once when they are read.
+    """
+
+    places: list[tuple[int, int]]
+    chunk_length: int
+    prompt_length: int
+    rows_at_once: int
 
 
 class FocusEngine:
@@ -102,15 +123,17 @@ class FocusEngine:
         chunks = ChunkCache()
         places = [(d, c) for d, document in enumerate(documents) for c in range(len(document)) if (d, c) not in known]
         read, total = 0, sum(len(documents[document][chunk]) for document, chunk in places)
-        for some, prompt_length in self._plan_chunks(documents, prompt_lengths, places):
-            rows = torch.tensor([self._chunk_block(documents[d][c]) for d, c in some], device=self.device)
-            batch = ChunkBatch(some, growing_cache(prompt_length + SLACK), num_own=rows.shape[1])
-            self._condenser.extend(batch, rows)
-            chunks.batches.append(batch)
-            finish(batch)
-            if progress is not None:
-                read += sum(len(documents[document][chunk]) for document, chunk in some)
-                progress(read, total)
+        for plan in self._plan_chunks(documents, prompt_lengths, places):
+            cache = empty_cache(self.base.config.num_hidden_layers, plan.prompt_length + SLACK)
+            blocks = torch.tensor([self._chunk_block(documents[d][c]) for d, c in plan.places], device=self.device)
+            for first in range(0, len(blocks), plan.rows_at_once):
+                some = blocks[first : first + plan.rows_at_once]
+                self._condenser.extend(rows_of(cache, first, len(blocks)), some)
+                if progress is not None:
+                    read += plan.chunk_length * len(some)
+                    progress(read, total)
+            chunks.batches.append(ChunkBatch(plan.places, cache, num_own=blocks.shape[1]))
+            finish(chunks.batches[-1])
         return chunks
 
     @torch.no_grad()
@@ -161,15 +184,24 @@ class FocusEngine:
         documents: Sequence[Sequence[Sequence[int]]],
         prompt_lengths: Sequence[int],
         places: Sequence[tuple[int, int]],
-    ) -> Iterator[tuple[list[tuple[int, int]], int]]:
-        """Put chunks of equal lengths together, at most so many at a time; yields their places and prompt length."""
+    ) -> Iterator[ReadingPlan]:
+        """Put chunks of equal lengths together."""
         lengths = {(d, c): (len(documents[d][c]), prompt_lengths[d]) for d, c in places}
         for (length, prompt_length), group in groupby(sorted(places, key=lengths.__getitem__), lengths.__getitem__):
             members = list(group)
-            tokens_at_once = _TOKENS_AT_ONCE.get(self.device.type, 65536)
-            at_once = self.max_parallel_chunks or max(tokens_at_once // (length + prompt_length), 1)
-            for start in range(0, len(members), at_once):
-                yield members[start : start + at_once], prompt_length
+            at_once, together = self._num_together(length, prompt_length)
+            for start in range(0, len(members), together):
+                yield ReadingPlan(members[start : start + together], length, prompt_length, at_once)
+
+    def _num_together(self, length: int, prompt_length: int) -> tuple[int, int]:
+        """Return how many chunks are read at once, and how many are then asked together."""
+        if self.max_parallel_chunks:
+            return self.max_parallel_chunks, self.max_parallel_chunks
+        tokens_at_once = _TOKENS_AT_ONCE.get(self.device.type, 65536)
+        at_once = max(tokens_at_once // (length + prompt_length), 1)
+        # A question is far shorter than a chunk: more rows of it keep the device busy.
+        asked = min(tokens_at_once // prompt_length, _BATCH_BYTES // (length * bytes_per_token(self.base)))
+        return at_once, max(asked // at_once, 1) * at_once
 
     def _chunk_block(self, chunk: Sequence[int]) -> list[int]:
         return block(chunk, self.bos_token_id if self.config.chunk_bos else None)

@@ -15,6 +15,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from focusllm.condensing.attention import attention_by
+
 _PREFIX = "focus_recording_"
 
 
@@ -58,16 +60,12 @@ def can_record(base: PreTrainedModel) -> bool:
 @contextmanager
 def recorded(base: PreTrainedModel, num_candidates: int) -> Iterator[AttentionRecord]:
     """Give a record to be handed to the base as ``focus_record`` within the ``with`` block."""
-    config: Any = base.config
-    implementation = config._attn_implementation
+    implementation = base.config._attn_implementation
     name = _PREFIX + implementation
     AttentionInterface.register(name, partial(_recording_attention, implementation))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
-    config._attn_implementation = name
-    try:
+    with attention_by(base, name):
         yield AttentionRecord(num_candidates)
-    finally:
-        config._attn_implementation = implementation
 
 
 def _recording_attention(

@@ -90,6 +90,8 @@ class DrawSettings:
         late_cut: Chance of a cut inside it.
         virtual_chunks: Up to how many chunks a sample may stand for: chunks without the answer are counted
             several times and candidates spread over so many positions (ours). 0 turns this off.
+        candidate_refreshes: Refresh intervals, each as likely as the others, that samples are decoded with (see
+            :class:`~focusllm.config.FocusConfig`); an adapter is only good at those it was shown (ours).
         supervision: ``"all"`` positions from the cut on, or the ``"last"`` one only, as in the published code.
     """
 
@@ -102,6 +104,7 @@ class DrawSettings:
     early_cut: float = 0.2
     late_cut: float = 0.3
     virtual_chunks: int = 0
+    candidate_refreshes: tuple[int, ...] = (1,)
     supervision: str = "all"
 
     def __post_init__(self) -> None:
@@ -109,6 +112,10 @@ class DrawSettings:
             raise ConfigurationError(f"`supervision` must be 'all' or 'last'; got {self.supervision!r}.")
         if not self.chunk_lengths or min(self.chunk_lengths) < 1:
             raise ConfigurationError(f"`chunk_lengths` must be positive numbers of tokens; got {self.chunk_lengths}.")
+        if not self.candidate_refreshes or min(self.candidate_refreshes) < 0:
+            raise ConfigurationError(
+                f"`candidate_refreshes` must be numbers of tokens, 0 or more; got {self.candidate_refreshes}."
+            )
 
 
 class ExampleDrawer:
@@ -131,7 +138,7 @@ class ExampleDrawer:
         """Draw the examples of one batch; ``done`` is the share of the run that is over."""
         settings = next((stage for stage in self._stages if done < stage.until), self._stages[-1])
         chunk_length = rng.choice(settings.chunk_lengths)
-        local_filler = rng.randint(0, settings.local_filler) if rng.random() < 0.3 else 0
+        local_filler = rng.randint(0, settings.local_filler) if rng.random() < 0.5 else 0
         # Blocks, questions and answers add to every chunk's row; their usual size is known well enough.
         row = chunk_length + min(self._prompt_length, 40 + local_filler)
         affordable = max(settings.row_tokens // row, 1)
@@ -174,4 +181,5 @@ def _spread(rng: random.Random, sample: Sample, settings: DrawSettings) -> Train
         copies=copies,
         slots=slots,
         num_slots=num_slots,
+        candidate_refresh=rng.choice(settings.candidate_refreshes),
     )

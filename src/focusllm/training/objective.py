@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from focusllm.cache.chunks import ChunkBatch
-from focusllm.cache.layers import cache_tensors
+from focusllm.cache.layers import cache_tensors, growing_cache
 from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.attention import attention_by
 from focusllm.condensing.condense import Condenser
 from focusllm.training.packed_attention import PACKED_ATTENTION, make_layout
 from focusllm.training.packing import IGNORED, PackedBatch
@@ -74,26 +74,20 @@ class FocusObjective(nn.Module):
 
     @torch.no_grad()
     def _encode_rows(self, batch: PackedBatch) -> list[tuple[Tensor, Tensor]]:
-        chunks = ChunkBatch([])
+        rows = growing_cache()
         # A layer that checkpoints its activations drops the cache it is given; there is nothing to checkpoint here.
         was_training = self.training
         self.eval()
         with torch.autocast(batch.row_ids.device.type, self._row_dtype or torch.bfloat16, bool(self._row_dtype)):
-            self._condenser.extend(chunks, batch.row_ids)
+            self._condenser.extend(rows, batch.row_ids)
         self.train(was_training)
-        return cache_tensors(chunks.cache)
+        return cache_tensors(rows)
 
     @contextmanager
     def _packed(self, candidate_index: Tensor | None) -> Iterator[None]:
         """Let the base use the packed attention, and the candidates their projections."""
-        config: Any = self.base.config
-        before = config._attn_implementation
-        config._attn_implementation = PACKED_ATTENTION
-        try:
-            with self._adapter.gate.open_at(candidate_index):
-                yield
-        finally:
-            config._attn_implementation = before
+        with attention_by(self.base, PACKED_ATTENTION), self._adapter.gate.open_at(candidate_index):
+            yield
 
     def train(self, mode: bool = True) -> "FocusObjective":
         """Set training mode; dropout stays off, because the frozen base is to be what it is when it decodes."""

@@ -31,6 +31,8 @@ class TrainingExample:
         copies: For each chunk, how many like it the local context is to see in its place (1: just itself).
         slots: For each chunk, the position its candidate has in front of the local context.
         num_slots: How many positions the candidates are spread over; the local block comes after them.
+        candidate_refresh: Every so many positions from the cut on see a new set of candidates, as when decoding
+            with that setting; 0: all see the first.
     """
 
     chunks: Sequence[Sequence[int]]
@@ -40,6 +42,12 @@ class TrainingExample:
     copies: Sequence[float]
     slots: Sequence[int]
     num_slots: int
+    candidate_refresh: int = 1
+
+    def set_of(self, position: int) -> int:
+        """Return which set of candidates a local position sees."""
+        steps = max(position - self.cut, 0)
+        return steps // self.candidate_refresh * self.candidate_refresh if self.candidate_refresh else 0
 
 
 @dataclass
@@ -108,10 +116,7 @@ def pack(
             0,
         ),
         local_sets=_padded(
-            [
-                [max(j - lead - e.cut, 0) for j in range(len(e.local) + lead)]
-                for e, lead in zip(examples, leads, strict=True)
-            ],
+            [[e.set_of(j - lead) for j in range(len(e.local) + lead)] for e, lead in zip(examples, leads, strict=True)],
             0,
         ).clamp(max=num_sets - 1),
         labels=_padded([_labels(e, lead) for e, lead in zip(examples, leads, strict=True)], IGNORED),

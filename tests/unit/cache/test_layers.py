@@ -3,7 +3,7 @@
 import torch
 from transformers.cache_utils import DynamicCache
 
-from focusllm.cache.layers import cache_tensors, growing_cache, overwrite_prefix
+from focusllm.cache.layers import cache_tensors, empty_cache, growing_cache, overwrite_prefix, rows_of
 
 
 def states(tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,3 +42,21 @@ def test_overwriting_the_front_leaves_the_rest() -> None:
     assert torch.equal(keys[..., :4, :], front[0])
     assert torch.equal(values[..., :4, :], front[1])
     assert torch.equal(keys[..., 4:, :], rest)
+
+
+def test_filled_row_by_row_it_is_as_if_filled_at_once_and_grows_on_in_place() -> None:
+    at_once, by_rows = growing_cache(), empty_cache(1, slack=4)
+    keys, values = torch.randn(5, 3, 7, 4), torch.randn(5, 3, 7, 4)
+    at_once.update(keys, values, 0)
+    for first in (0, 2, 4):
+        part = rows_of(by_rows, first, 5)
+        seen = part.update(keys[first : first + 2], values[first : first + 2], 0)
+        assert torch.equal(seen[0], keys[first : first + 2])
+        assert part.get_seq_length() == 7
+    storage = cache_tensors(by_rows)[0][0].data_ptr()
+    added = torch.randn(5, 3, 3, 4)
+    for cache in (at_once, by_rows):
+        cache.update(added, added, 0)
+    assert torch.equal(cache_tensors(by_rows)[0][0], cache_tensors(at_once)[0][0])
+    assert torch.equal(cache_tensors(by_rows)[0][1], cache_tensors(at_once)[0][1])
+    assert cache_tensors(by_rows)[0][0].data_ptr() == storage

@@ -1,0 +1,59 @@
+"""Attention of a few new tokens over the long keys and values of their chunk. Source: ours.
+
+transformers repeats keys and values for every group of heads that share them, in new memory. Over what a chunk
+holds already, that copy costs more than the attention itself; here the heads of a group are queries side by side
+instead. The kernel is the same and so, from two new tokens on, is every bit of the result.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
+
+_GROUPED_ATTENTION = "focus_grouped"
+# The implementation it is the same as, and stands in for.
+_STANDS_FOR = "sdpa"
+
+
+@contextmanager
+def attention_by(base: PreTrainedModel, implementation: str) -> Iterator[None]:
+    """Let a base compute its attention by a registered implementation inside the ``with`` block."""
+    config: Any = base.config
+    before = config._attn_implementation
+    config._attn_implementation = implementation
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def behind_chunks(base: PreTrainedModel) -> str:
+    """Return the implementation by which new tokens attend to what their chunk holds."""
+    own = base.config._attn_implementation
+    return _GROUPED_ATTENTION if own == _STANDS_FOR else str(own)
+
+
+def _grouped_attention(
+    module: nn.Module,
+    query: Float[Tensor, "rows heads new head_dim"],
+    key: Float[Tensor, "rows kv_heads all head_dim"],
+    value: Float[Tensor, "rows kv_heads all head_dim"],
+    attention_mask: Bool[Tensor, "rows 1 new all"] | None,
+    *,
+    scaling: float,
+    **_: Any,
+) -> tuple[Float[Tensor, "rows new heads head_dim"], None]:
+    """Compute attention; the signature is transformers' attention interface."""
+    groups = query.shape[1] // key.shape[1]
+    together = query.unflatten(1, (-1, groups)).flatten(2, 3)
+    mask = None if attention_mask is None else attention_mask.repeat(1, 1, groups, 1)
+    out = nn.functional.scaled_dot_product_attention(together, key, value, attn_mask=mask, scale=scaling)
+    return out.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2), None
+
+
+AttentionInterface.register(_GROUPED_ATTENTION, _grouped_attention)
+AttentionMaskInterface.register(_GROUPED_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS[_STANDS_FOR])
