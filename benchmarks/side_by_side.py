@@ -51,7 +51,7 @@ def compare(
     ways: Sequence[str],
     measure: Callable[[str, argparse.Namespace], Figures],
     columns: Mapping[str, tuple[str, float, int]],
-) -> None:
+) -> dict[str, Figures]:
     """Run every way so many rounds, print medians with ratios to the first way, and write all figures as JSON.
 
     Args:
@@ -59,6 +59,9 @@ def compare(
         ways: Names of the ways.
         measure: Runs one way in this process and returns its figures.
         columns: For each figure its heading, the unit in terms of the figure, and the decimals shown.
+
+    Returns:
+        The medians of each way.
     """
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--ways", default=",".join(ways), help="Names separated by commas.")
@@ -67,7 +70,7 @@ def compare(
     options = parser.parse_args()
     if options.one:
         print(json.dumps(measure(options.one, options)))
-        return
+        sys.exit()
     results: dict[str, list[Figures]] = {way: [] for way in options.ways.split(",")}
     for _ in range(options.rounds):
         for way, runs in results.items():
@@ -75,15 +78,16 @@ def compare(
             runs.append(json.loads(done.stdout.splitlines()[-1]))
     if options.json is not None:
         options.json.write_text(json.dumps({"command": sys.argv, "figures": results}, indent=1) + "\n")
-    _print_table(results, columns)
-
-
-def _print_table(results: Mapping[str, Sequence[Figures]], columns: Mapping[str, tuple[str, float, int]]) -> None:
     medians = {
         way: {name: statistics.median(run[name] for run in runs) for name in columns} for way, runs in results.items()
     }
+    print(f"Medians of {options.rounds} rounds; in brackets the ratio to the first row.\n")
+    _print_table(medians, columns)
+    return medians
+
+
+def _print_table(medians: Mapping[str, Figures], columns: Mapping[str, tuple[str, float, int]]) -> None:
     first = next(iter(medians.values()))
-    print(f"Medians of {len(next(iter(results.values())))} rounds; in brackets the ratio to the first row.\n")
     print("| way | " + " | ".join(heading for heading, _, _ in columns.values()) + " |")
     print("|---|" + "---|" * len(columns))
     for way, median in medians.items():

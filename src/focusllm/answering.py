@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
@@ -13,16 +14,18 @@ from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.memory import free_bytes
 from focusllm.chunking import SplitSequence, block, join_documents
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
+from focusllm.condensing.families import bytes_per_token
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import FocusGenerator, decode
 from focusllm.decoding.limits import check_room
-from focusllm.decoding.recording import can_record
+from focusllm.decoding.recording import can_record, on_candidates
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument, Identity
-from focusllm.documents.folder import DocumentFolder, load_folder
+from focusllm.documents.folder import DocumentFolder, load_folder, reopen_folder
 from focusllm.documents.text import text_of
 from focusllm.errors import ConfigurationError, DocumentError, InputError
 from focusllm.evidence import Evidence, evidence_of
+from focusllm.questions import Question, local_context
 
 # What is read: text, the path of a text file, or what was read before.
 Source = str | Path | FocusDocument
@@ -41,6 +44,7 @@ class Answer:
         num_chunks: Chunks the document was divided into; 0 where it fitted the window.
         seconds: Time this question took; reading documents for the first time counts to the first question.
         evidence: The chunks it rests on most, the first one most of all; empty where the document fitted the window.
+        chunk_shares: For each token, each chunk's part of the attention that went to candidates; empty as before.
     """
 
     text: str
@@ -49,6 +53,7 @@ class Answer:
     num_chunks: int
     seconds: float
     evidence: tuple[Evidence, ...] = ()
+    chunk_shares: tuple[tuple[float, ...], ...] = ()
 
 
 class DocumentReader:
@@ -86,7 +91,7 @@ class DocumentReader:
             self._fingerprints = (weights_fingerprint(self._engine.base), tokenizer_fingerprint(self._tokenizer))
         dtype = str(next(self._engine.base.parameters()).dtype).removeprefix("torch.")
         bos = self._engine.bos_token_id if self._engine.config.chunk_bos else None
-        return Identity(*self._fingerprints, dtype, bos)
+        return Identity(*self._fingerprints, dtype, bos, self._engine.config.chunk_kv)
 
     def open(self, source: Source | Sequence[int]) -> FocusDocument:
         """Cut a document into chunks, without reading them yet."""
@@ -116,24 +121,31 @@ class DocumentReader:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""
         document = load_folder(folder, self.identity)
         assert document.cache is not None  # a folder holds every chunk
-        document.cache.keep_within(self._budget(device_budget))
+        document.cache.keep_within(self._budget(device_budget), bytes_per_token(self._engine.base))
+        return document
+
+    def repair(self, folder: str | Path, progress: Progress | None) -> FocusDocument:
+        """Read anew what a folder lacks; see :meth:`FocusModel.repair_document`."""
+        document = reopen_folder(folder, self.identity)
+        self.index(document, folder, None, progress)
         return document
 
     def index(
         self, document: FocusDocument, path: str | Path, device_budget: int | None, progress: Progress | None
     ) -> None:
         """Read a document into a folder, as far as the folder does not hold it; see :meth:`FocusModel.index`."""
-        folder, budget = DocumentFolder(path, document), self._budget(device_budget)
+        folder = DocumentFolder(path, document)
+        budget = self._budget(device_budget), bytes_per_token(self._engine.base)
         cache = ChunkCache(folder.batches())
 
         def finish(batch: ChunkBatch) -> None:
             folder.write(batch)
             cache.batches.append(batch)
-            cache.keep_within(budget)
+            cache.keep_within(*budget)
 
         self._engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
         folder.finish()
-        cache.keep_within(budget)
+        cache.keep_within(*budget)
         document.cache = cache
 
     @property
@@ -164,8 +176,8 @@ class DocumentReader:
 
     def ask(
         self,
-        sources: Sequence[Source],
-        questions: Sequence[str],
+        source: Source | Sequence[Source],
+        questions: Sequence[Question],
         config: GenerationConfig,
         progress: Progress | None = None,
         history: Sequence[tuple[str, str]] = (),
@@ -174,7 +186,7 @@ class DocumentReader:
         """Answer questions one after the other; each document is read once.
 
         Args:
-            sources: The documents.
+            source: The document, or several.
             questions: The questions.
             config: How tokens are chosen and when to stop.
             progress: Called with the tokens read so far and those to be read in all.
@@ -189,8 +201,8 @@ class DocumentReader:
         if config.num_return_sequences not in (None, 1):
             raise ConfigurationError("A question has one answer: leave out `num_return_sequences`, or set it to 1.")
         started, new_tokens = time.perf_counter(), config.max_new_tokens
-        locals_ = [self._local(question, history) for question in questions]
-        documents = [self.open(source) for source in sources]
+        locals_ = [local_context(question, history, self.tokenizer, self._engine.config) for question in questions]
+        documents = [self.open(one) for one in ([source] if isinstance(source, Source) else source)]
         if len({id(document) for document in documents}) < len(documents):
             raise InputError("The same document was given twice; give each once.")
         sequences = [self._split(documents, local, new_tokens) for local in locals_]
@@ -201,10 +213,13 @@ class DocumentReader:
             self.read(documents, longest, progress)
         answers = []
         for sequence in sequences:
-            row, evidence = self._answer(sequence, documents, config, decoding)
+            row, shares = self._answer(sequence, documents, config, decoding)
             seconds, started = time.perf_counter() - started, time.perf_counter()
             size = (sequence.num_tokens, sequence.num_chunks)
-            answers.append(Answer(self._text(row), tuple(row), *size, seconds, evidence))
+            evidence = () if shares is None else evidence_of(documents, shares, self.tokenizer)
+            parts = [] if shares is None else (shares / shares.sum(dim=1, keepdim=True)).tolist()
+            answer = Answer(self._text(row), tuple(row), *size, seconds, evidence, tuple(map(tuple, parts)))
+            answers.append(answer)
         return answers
 
     def _answer(
@@ -213,7 +228,8 @@ class DocumentReader:
         documents: Sequence[FocusDocument],
         config: GenerationConfig,
         decoding: dict[str, Any],
-    ) -> tuple[list[int], tuple[Evidence, ...]]:
+    ) -> tuple[list[int], Tensor | None]:
+        """Decode one answer; with its tokens comes the attention to candidates, (tokens, candidates), if recorded."""
         shares: list[Tensor] = []
 
         def observe(state: FocusState) -> None:
@@ -228,20 +244,7 @@ class DocumentReader:
         )
         output = decode(generator, [sequence.local], config, tokenizer=self._tokenizer, **decoding)
         [row] = output.sequences.tolist()
-        return row, evidence_of(documents, shares, self.tokenizer) if shares else ()
-
-    def _local(self, question: str, history: Sequence[tuple[str, str]]) -> list[int]:
-        if not question.strip():
-            raise InputError("The question is empty. Ask something about the document.")
-        turns = [self._asked(before) + f" {answer}" for before, answer in history]
-        local = self.encode("".join(turns) + self._asked(question))
-        while turns and len(local) > self._engine.config.local_length:
-            del turns[0]
-            local = self.encode("".join(turns) + self._asked(question))
-        return local
-
-    def _asked(self, question: str) -> str:
-        return self._engine.config.question_template.replace("{question}", question.strip())
+        return row, on_candidates(torch.stack(shares)) if shares else None
 
     def _split(self, documents: Sequence[FocusDocument], local: Sequence[int], new_tokens: int) -> SplitSequence:
         window = self._engine.window - new_tokens - 1

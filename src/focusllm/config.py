@@ -8,6 +8,7 @@ from typing import Any
 from focusllm.errors import ConfigurationError
 
 LOCAL_REFRESHES = ("recompute", "cached")
+CHUNK_KVS = ("model", "int8")
 PROJECTION_ROLES = ("q", "k", "v", "o")
 
 
@@ -25,6 +26,8 @@ class FocusConfig:
         candidate_projections: Which of the attention projections a candidate has of its own.
         candidate_refresh: Candidates are made again every so many generated tokens; 1 is the paper's,
             0 makes them once, from the question (ours).
+        focus_share: Between those refreshes, the chunks that hold most of the attention to candidates are made
+            again at every token: the fewest that reach this share of it, such as 0.99 (ours). ``None``: none are.
         local_refresh: ``"recompute"`` runs the whole local context again for every token (the paper's),
             ``"cached"`` runs the new token only (ours).
         insert_bos: Put the tokenizer's BOS before the prompt block and the local block.
@@ -32,6 +35,8 @@ class FocusConfig:
             without it.
         chunk_overlap: Tokens from the end of the chunk before that a chunk starts with as well (ours), so that
             nothing shorter is cut in two.
+        chunk_kv: How keys and values of chunks are kept: ``"model"``, in the base's own precision, or ``"int8"``, in
+            half the memory of 16 bits, rounded (ours).
         question_template: How a question is worded for this adapter; ``{question}`` is replaced (ours).
         answer_stops: Texts that end an answer to a question (ours).
     """
@@ -42,10 +47,12 @@ class FocusConfig:
     rank: int | None = None
     candidate_projections: tuple[str, ...] = PROJECTION_ROLES
     candidate_refresh: int = 1
+    focus_share: float | None = None
     local_refresh: str = "recompute"
     insert_bos: bool = True
     chunk_bos: bool = False
     chunk_overlap: int = 0
+    chunk_kv: str = "model"
     question_template: str = "\n\nQuestion: {question}\nAnswer:"
     answer_stops: tuple[str, ...] = ("\n",)
 
@@ -64,13 +71,27 @@ class FocusConfig:
                 f"`candidate_refresh` must be 0 (candidates are made once) or a number of tokens; "
                 f"got {self.candidate_refresh!r}."
             )
+        self._check_focus()
         if self.local_refresh not in LOCAL_REFRESHES:
             raise ConfigurationError(f"`local_refresh` must be 'recompute' or 'cached'; got {self.local_refresh!r}.")
+        if self.chunk_kv not in CHUNK_KVS:
+            raise ConfigurationError(f"`chunk_kv` must be 'model' or 'int8'; got {self.chunk_kv!r}.")
         self._check_projections()
         if "{question}" not in self.question_template:
             raise ConfigurationError(
                 f"`question_template` must hold the place of the question as {{question}}; "
                 f"got {self.question_template!r}."
+            )
+
+    def _check_focus(self) -> None:
+        if self.focus_share is None:
+            return
+        if isinstance(self.focus_share, bool) or not 0 < self.focus_share <= 1:
+            raise ConfigurationError(f"`focus_share` must be above 0 and at most 1; got {self.focus_share!r}.")
+        if self.candidate_refresh == 1:
+            raise ConfigurationError(
+                "`focus_share` changes nothing where all candidates are made again at every token: "
+                "set `candidate_refresh` to 0 or more than 1, such as 16."
             )
 
     def _check_projections(self) -> None:

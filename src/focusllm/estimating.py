@@ -71,7 +71,7 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
         num_tokens=num_tokens,
         num_chunks=len(chunks),
         weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in engine.base.parameters()),
-        document_bytes=cache.batches[0].bytes_per_token() * num_read,
+        document_bytes=cache.batches[0].num_bytes_kept() * num_read // sum(map(len, few.chunks)),
         index_seconds=index * num_read,
         first_token_seconds=condense + whole,
         next_token_seconds=_refresh_seconds(engine, few, cache, few_whole) * len(chunks) + local_seconds,

@@ -2,14 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.documents.document import FocusDocument
 from focusllm.documents.text import PAGE_BREAK
+from focusllm.plotting import new_figure
 
 # How many chunks an answer names.
 _NUM_EVIDENCE = 3
@@ -36,27 +37,19 @@ class Evidence:
     share: float
 
 
-def evidence_shares(shares: Sequence[Float[Tensor, "layers candidates"]]) -> Float[Tensor, " candidates"]:
-    """Sum up what was recorded over the tokens of an answer: each chunk's part of the attention to candidates.
-
-    The upper half of the layers counts: candidates found their fact further down, and are read there.
-    """
-    layers = torch.stack(list(shares)).mean(dim=0)
-    upper = layers[layers.shape[0] // 2 :].sum(dim=0)
-    return upper / upper.sum()
-
-
 def evidence_of(
-    documents: Sequence[FocusDocument], shares: Sequence[Tensor], tokenizer: PreTrainedTokenizerBase
+    documents: Sequence[FocusDocument],
+    shares: Float[Tensor, "tokens candidates"],
+    tokenizer: PreTrainedTokenizerBase,
 ) -> tuple[Evidence, ...]:
     """Return the chunks that were attended to most, the first one most of all.
 
     Args:
         documents: The documents, in the order of their candidates.
-        shares: For each token of the answer, what was recorded, (layers, candidates).
+        shares: For each token of the answer, the attention to each candidate.
         tokenizer: Gives the text of documents that came as tokens.
     """
-    per_chunk = evidence_shares(shares)
+    per_chunk = shares.sum(dim=0) / shares.sum()
     places = [(document, number) for document in documents for number in range(document.num_chunks)]
     best = per_chunk.topk(min(_NUM_EVIDENCE, len(places)))
     pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
@@ -73,3 +66,27 @@ def _span(document: FocusDocument, number: int, share: float, tokenizer: PreTrai
     line = document.text.count("\n", 0, start) + 1
     page = document.text.count(PAGE_BREAK, 0, start) + 1 if PAGE_BREAK in document.text else None
     return Evidence(document.name, document.text[start:end], first, line, page, share)
+
+
+def draw_evidence(answer_tokens: Sequence[str], chunk_shares: Sequence[Sequence[float]], path: Path) -> None:
+    """Draw, as a PNG, which chunks the answer was read from: in total above, token by token below.
+
+    Args:
+        answer_tokens: The answer's tokens as text.
+        chunk_shares: For each of them, each chunk's part of the attention that went to candidates.
+        path: The file.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    rows = len(answer_tokens)
+    figure = new_figure(9, 2.6 + 0.22 * rows)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.4, max(0.22 * rows, 0.8)))
+    totals = [sum(column) / rows for column in zip(*chunk_shares, strict=True)]
+    above.bar(range(len(totals)), totals, width=1.0)
+    above.set_ylabel("share in total")
+    image = below.imshow(chunk_shares, aspect="auto", vmin=0, cmap="viridis", interpolation="nearest")
+    below.set_yticks(range(rows), [repr(token)[1:-1] for token in answer_tokens], fontsize=8)
+    below.set_xlabel("chunk of the document")
+    figure.colorbar(image, ax=below, label="share of attention", location="bottom", aspect=60)
+    figure.savefig(path, dpi=120)

@@ -14,7 +14,6 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answer, DocumentReader, Source
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
-from focusllm.chunking import SplitSequence, split_sequence
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
@@ -27,6 +26,7 @@ from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
 from focusllm.errors import ConfigurationError
 from focusllm.estimating import Estimate, estimate
+from focusllm.questions import Question, is_one, listed, stops_of
 
 
 class FocusModel(nn.Module):
@@ -52,8 +52,6 @@ class FocusModel(nn.Module):
         max_parallel_chunks: int | None = None,
     ) -> None:
         super().__init__()
-        if max_parallel_chunks is not None and max_parallel_chunks < 1:
-            raise ConfigurationError(f"`max_parallel_chunks` must be at least 1; got {max_parallel_chunks}.")
         self.base = base
         self.tokenizer = tokenizer
         self.adapter = CandidateAdapter(base, config or FocusConfig())
@@ -94,8 +92,7 @@ class FocusModel(nn.Module):
         own = FocusConfig() if record is None else record.config
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
         loaded, tokenizer = load_base(str(base), dtype)
-        device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-        nn.Module.to(loaded, device)
+        nn.Module.to(loaded, device or ("cuda" if torch.cuda.is_available() else "cpu"))
         model = cls(loaded, settings, tokenizer, max_parallel_chunks)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)
@@ -142,7 +139,7 @@ class FocusModel(nn.Module):
         A sequence within the base's window is the base's own business; of a longer one the last
         ``local_length`` tokens are the local context and the rest is divided into chunks.
         """
-        return self._engine.prefill(self._split(unpadded_rows(input_ids, attention_mask), new_tokens=0))
+        return self._engine.prefill(self._engine.split(unpadded_rows(input_ids, attention_mask)))
 
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it."""
@@ -180,7 +177,7 @@ class FocusModel(nn.Module):
         padding = pad_token_id_of(self.base, self.tokenizer)
         config = generation_config_for(self.base, generation_config, settings, padding)
         returns_object, rows = config.return_dict_in_generate, unpadded_rows(input_ids, attention_mask)
-        generator = FocusGenerator(self._engine, self._split(rows, config.max_new_tokens), progress=progress)
+        generator = FocusGenerator(self._engine, self._engine.split(rows, config.max_new_tokens), progress=progress)
         output: Any = decode(generator, rows, config, tokenizer=self.tokenizer, seed=seed, **extras)
         repeated = input_ids.repeat_interleave(output.sequences.shape[0] // input_ids.shape[0], dim=0)
         output.sequences = torch.cat((repeated, output.sequences.to(repeated)), dim=1)
@@ -225,10 +222,18 @@ class FocusModel(nn.Module):
         """
         return self._reader.load(folder, device_budget)
 
+    def repair_document(self, folder: str | Path, *, progress: Progress | None = None) -> FocusDocument:
+        """Read anew, from the text the folder holds, what is damaged or missing in it; see :meth:`index`.
+
+        Raises:
+            DocumentError: The manifest, the tokens or the text are damaged too, or were made with another model.
+        """
+        return self._reader.repair(folder, progress)
+
     def ask(
         self,
         document: Source | Sequence[Source],
-        question: str | Sequence[str],
+        question: Question | Sequence[Question],
         *,
         max_new_tokens: int = 32,
         progress: Progress | None = None,
@@ -240,7 +245,8 @@ class FocusModel(nn.Module):
         Args:
             document: Text, a path to a text file, an indexed document, or several of them; a chunk never spans
                 two documents.
-            question: The question, worded as the adapter's ``question_template`` says, or several.
+            question: The question, or several, in the words of the ``question_template``; or a conversation (messages
+                with ``role`` and ``content``), or several, in those of the tokenizer's chat template.
             max_new_tokens: Most tokens of an answer.
             progress: Called with the tokens read so far and those to be read in all.
             seed: Seed of the draws, for every question.
@@ -251,13 +257,12 @@ class FocusModel(nn.Module):
             InputError: A document or a question is empty, or a file is not text.
             WindowError: Candidates and question would exceed the base's window.
         """
-        sources = [document] if isinstance(document, Source) else list(document)
-        questions = [question] if isinstance(question, str) else list(question)
+        questions = listed(question)
         extras, history = extras_of(settings), settings.pop("history", ())
-        settings = {"stop_strings": self.config.answer_stops, "max_new_tokens": max_new_tokens, **settings}
+        settings = {"stop_strings": stops_of(questions, self.config), "max_new_tokens": max_new_tokens, **settings}
         config = generation_config_for(self.base, None, settings, pad_token_id_of(self.base, self.tokenizer))
-        answers = self._reader.ask(sources, questions, config, progress, history, seed=seed, **extras)
-        return answers[0] if isinstance(question, str) else answers
+        answers = self._reader.ask(document, questions, config, progress, history, seed=seed, **extras)
+        return answers[0] if is_one(question) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
         """Measure for a moment and say what a question about so many tokens will cost, or why it cannot fit."""
@@ -293,8 +298,3 @@ class FocusModel(nn.Module):
         """Take the candidate projections out and return the base as it was."""
         self.adapter.detach()
         return self.base
-
-    def _split(self, rows: Sequence[Sequence[int]], new_tokens: int) -> list[SplitSequence]:
-        window = self.window - new_tokens
-        cut = (self.config.chunk_length, self.config.local_length, self.config.chunk_overlap)
-        return [split_sequence(row, window, *cut) for row in rows]

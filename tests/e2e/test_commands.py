@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from matplotlib import image
 
 from focusllm.cli.main import main
 from tiny import save_tiny_base
@@ -101,6 +102,19 @@ def test_an_indexed_document_is_asked_without_reading_it_again(command, book: Pa
     assert command("ask", folder, "What?", *rest).status == 0
 
 
+def test_the_heat_map_shows_every_token_and_chunk(command, book: Path, base: Path, tmp_path: Path) -> None:
+    book.write_text(TEXT[:3000])
+    options = ("--model", base, *OPTIONS, "--max-new-tokens", 4)
+    assert command("ask", book, "What?", *options, "--heatmap", tmp_path / "map.png").status == 0
+    width, height = image.imread(tmp_path / "map.png").shape[1::-1]
+    assert width > 800
+    assert height > 300
+    book.write_text("short")
+    run = command("ask", book, "What?", *options, "--heatmap", tmp_path / "none.png")
+    assert run.status != 0
+    assert "fits the window" in run.err.replace("\n", " ")
+
+
 def test_chat_answers_line_by_line(command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book.write_text(TEXT[:3000])
     options = ("--model", base, *OPTIONS, "--max-new-tokens", 4)
@@ -138,11 +152,12 @@ def test_a_damaged_folder_is_refused_and_repaired(command, book: Path, base: Pat
     ask = ("ask", folder, "What?", "--model", base, *OPTIONS, "--max-new-tokens", 2)
     run = command(*ask)
     assert run.status == 1
-    assert "is damaged: its checksum does not hold. Index the text into the same folder again" in " ".join(
-        run.err.split()
-    )
-    assert command(*again).status == 0
+    assert "is damaged: its checksum does not hold. `focusllm index --repair`" in " ".join(run.err.split())
+    repair = command("index", "--repair", folder, "--model", base, *OPTIONS)
+    assert repair.status == 0
     assert command(*ask).status == 0
+    assert command("index", "--repair", folder, "-o", folder).status == 1
+    assert command("index", book).status == 1
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import torch
 from focusllm import FocusModel
 from focusllm.cache.layers import cache_from
 from focusllm.decoding.state import FocusState
+from focusllm.errors import ConfigurationError, InputError
+from focusllm.questions import local_context
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
 DOCUMENT, QUESTIONS = random_ids(60), [random_ids(10, seed) for seed in (1, 2, 1)]
@@ -29,7 +31,7 @@ def test_questions_one_after_the_other_equal_whole_sequences(candidate_refresh: 
     document = model.index(DOCUMENT)
     for question in QUESTIONS:
         wanted = decoded(model, model.prefill(torch.tensor([DOCUMENT + question])))
-        [sequence] = model._split([DOCUMENT + question], 0)
+        [sequence] = model._engine.split([DOCUMENT + question], 0)
         assert sequence.chunks == document.chunks
         assert document.cache is not None
         found = decoded(model, model._engine.ask([sequence], document.cache))
@@ -69,7 +71,7 @@ def test_a_document_within_the_window_is_not_read_before_it_is_needed() -> None:
 def test_recorded_attention_is_the_base_s_and_changes_nothing(local_refresh: str) -> None:
     """Against the weights that the plain attention of transformers returns."""
     model = tiny_model("qwen2", replace(SMALL, local_refresh=local_refresh))
-    [sequence] = model._split([DOCUMENT + QUESTIONS[0]], 0)
+    [sequence] = model._engine.split([DOCUMENT + QUESTIONS[0]], 0)
     cache = model.index(DOCUMENT).cache
     assert cache is not None
     wanted = decoded(model, model._engine.ask([sequence], cache))
@@ -103,6 +105,9 @@ def test_the_evidence_of_an_answer_is_a_chunk_of_the_document() -> None:
     shares = [span.share for span in answer.evidence]  # type: ignore[union-attr]
     assert shares == sorted(shares, reverse=True)
     assert sum(shares) <= 1
+    parts = torch.tensor(answer.chunk_shares)  # type: ignore[union-attr]
+    assert parts.shape == (len(answer.token_ids), answer.num_chunks)  # type: ignore[union-attr]
+    assert torch.allclose(parts.sum(dim=1), torch.ones(parts.shape[0]))
     for span in answer.evidence:  # type: ignore[union-attr]
         [text] = [text for text in texts if span.text in text]
         assert text[span.first_token :].startswith(span.text)
@@ -115,9 +120,14 @@ def test_what_was_said_before_is_part_of_the_question_as_far_as_there_is_room() 
     text = "a document with a few chunks of text. " * 3
     history = [("first?", "one"), ("second?", "two")]
     said = " Q: second? A: two Q: third? A:"
-    assert model._reader._local("third?", history) == model.encode(said)
-    assert model._reader._local("third?", history[:1]) == model.encode(" Q: first? A: one Q: third? A:")
-    assert model._reader._local("third? " * 9, history) == model.encode(" Q:" + " third?" * 9 + " A:")
+
+    def local(question: str, before: list[tuple[str, str]]) -> list[int]:
+        assert model.tokenizer is not None
+        return local_context(question, before, model.tokenizer, model.config)
+
+    assert local("third?", history) == model.encode(said)
+    assert local("third?", history[:1]) == model.encode(" Q: first? A: one Q: third? A:")
+    assert local("third? " * 9, history) == model.encode(" Q:" + " third?" * 9 + " A:")
     found = model.ask(text, "third?", history=history, max_new_tokens=4)
     whole = torch.tensor([model.encode(text + said)])
     wanted = model.configure(local_length=len(said)).generate(whole, max_new_tokens=4)
@@ -129,3 +139,33 @@ def test_progress_ends_at_its_total_where_chunks_overlap() -> None:
     model = tiny_model(config=replace(SMALL, chunk_overlap=5))
     document = model.index(DOCUMENT, progress=lambda read, total: seen.append((read, total)))
     assert seen[-1] == (document.num_chunk_tokens, document.num_chunk_tokens) == (80, 80)
+
+
+TEMPLATE = (
+    "{% for m in messages %}[{{ m.role }}] {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}[me]{% endif %}"
+)
+
+
+def test_a_conversation_is_worded_by_the_chat_template() -> None:
+    model = text_model()
+    text = "a document of some chunks. " * 6
+    turns = [
+        {"role": "user", "content": "what?"},
+        {"role": "me", "content": "that"},
+        {"role": "user", "content": "why?"},
+    ]
+    with pytest.raises(ConfigurationError, match="no chat template"):
+        model.ask(text, turns)
+    assert model.tokenizer is not None
+    model.tokenizer.chat_template = TEMPLATE
+    one = model.ask(text, turns, max_new_tokens=4)
+    local = model.encode("[user] what?\n[me] that\n[user] why?\n[me]")
+    ids = torch.tensor([model.encode(text) + local])
+    model.configure(local_length=len(local))
+    assert list(one.token_ids) == model.generate(ids, max_new_tokens=4)[0, ids.shape[1] :].tolist()  # type: ignore[union-attr]
+    several = model.ask(text, [turns, "why?"], max_new_tokens=4)
+    assert several[0].token_ids == one.token_ids  # type: ignore[index,union-attr]
+    with pytest.raises(InputError, match="`role` and `content`"):
+        model.ask(text, [{"content": "what?"}])
+    with pytest.raises(ConfigurationError, match="leave out `history`"):
+        model.ask(text, turns, history=[("a", "b")])

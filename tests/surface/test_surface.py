@@ -13,12 +13,12 @@ import focusllm
 from focusllm.cli.main import app
 
 SOURCES = sorted(Path(focusllm.__file__).parent.rglob("*.py"))
-_MODEL = "adapter candidate_refresh chunk_length device dtype local_refresh model"
+_MODEL = "adapter candidate_refresh chunk_kv chunk_length device dtype focus_share local_refresh model"
 OPTIONS = {
-    "ask": f"{_MODEL} arguments as_json evidence max_new_tokens max_parallel_chunks quiet sample seed stats "
+    "ask": f"{_MODEL} arguments as_json evidence heatmap max_new_tokens max_parallel_chunks quiet sample seed stats "
     "temperature top_p",
     "chat": f"{_MODEL} file local_length max_new_tokens max_parallel_chunks",
-    "index": "adapter chunk_length device dtype file max_parallel_chunks model output quiet",
+    "index": "adapter chunk_kv chunk_length device dtype file max_parallel_chunks model output quiet repair",
     "estimate": f"{_MODEL} document max_parallel_chunks",
     "demo": "device dtype seed tokens",
     "train": "config overrides",

@@ -1,6 +1,6 @@
 """The keys and values of chunks, which survive from one decode step, and from one question, to the next."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers.cache_utils import Cache
 
+from focusllm.cache.eight_bits import EightBitHome, to_eight_bits
 from focusllm.cache.layers import SLACK, GrowingLayer, cache_from, cache_tensors, growing_cache
 
 # Room behind chunks that come from their home, for prompt block and answer, in tokens.
@@ -27,7 +28,7 @@ class Home(Protocol):
         ...
 
     def num_bytes(self) -> int:
-        """Return how many bytes they take."""
+        """Return how many bytes they take there."""
         ...
 
 
@@ -71,15 +72,25 @@ class ChunkBatch:
         """Return the bytes of the keys and values at hand."""
         return sum(layer.num_bytes() for layer in self.cache.layers if isinstance(layer, GrowingLayer))
 
-    def bytes_per_token(self) -> int:
-        """Return the bytes of one token's keys and values, all layers together; they must be at hand."""
-        tensors = (states for pair in cache_tensors(self.cache) for states in pair)
-        return sum(states.shape[1] * states.shape[3] * states.element_size() for states in tensors)
+    def num_bytes_kept(self) -> int:
+        """Return the bytes of the chunks' own keys and values, at home or at hand."""
+        if self.home is not None:
+            return self.home.num_bytes()
+        own = (states[..., : self.num_own, :] for pair in cache_tensors(self.cache) for states in pair)
+        return sum(states.numel() * states.element_size() for states in own)
 
-    def num_bytes_at_home(self) -> int:
+    def num_bytes_once_at_hand(self, bytes_per_token: int) -> int:
         """Return about how many bytes the keys and values would take at hand."""
-        own = 0 if self.home is None else self.home.num_bytes()
-        return own * (self.num_own + _ROOM) // self.num_own
+        return len(self.rows) * (self.num_own + _ROOM) * bytes_per_token
+
+    def keep_in_eight_bits(self) -> None:
+        """Round the chunks' own keys and values to eight bits, which are restored whenever they are needed."""
+        own = [
+            (keys[..., : self.num_own, :], values[..., : self.num_own, :]) for keys, values in cache_tensors(self.cache)
+        ]
+        self.home = EightBitHome([(to_eight_bits(keys), to_eight_bits(values)) for keys, values in own])
+        self.stays = False
+        self.leave()
 
     def forget_question(self) -> None:
         """Keep the chunks' own keys and values only."""
@@ -87,6 +98,12 @@ class ChunkBatch:
         self.candidate_ids = None
         if self.cache.layers and (others := self.length - self.num_own):
             self.cache.crop(-others)
+
+    def part(self, rows: Sequence[int]) -> "ChunkBatch":
+        """Return a copy of some rows, which are at hand; what is appended to it is not appended here."""
+        cache = cache_from([(keys[rows], values[rows]) for keys, values in cache_tensors(self.cache)])
+        ids = None if self.candidate_ids is None else self.candidate_ids[rows]
+        return ChunkBatch([self.rows[row] for row in rows], cache, self.num_own, ids, first_number=self.first_number)
 
     @property
     def away(self) -> Home | None:
@@ -119,14 +136,15 @@ class ChunkCache:
 
     batches: list[ChunkBatch] = field(default_factory=list)
 
-    def visit(self, device: torch.device) -> Iterator[ChunkBatch]:
-        """Yield every batch while its keys and values are at hand; the next one is read meanwhile."""
+    def visit(self, device: torch.device, batches: Sequence[ChunkBatch] | None = None) -> Iterator[ChunkBatch]:
+        """Yield batches, by default all, while their keys and values are at hand; the next one is read meanwhile."""
+        batches = self.batches if batches is None else batches
         with ThreadPoolExecutor(max_workers=1) as reader:
             # One is read ahead: those at hand cost nothing here, not even a thread.
-            homes = [batch.away for batch in self.batches]
+            homes = [batch.away for batch in batches]
             reading = (None if home is None else reader.submit(home.load) for home in homes)
             following = next(reading, None)
-            for batch in self.batches:
+            for batch in batches:
                 current, following = following, next(reading, None)
                 if current is not None:
                     batch.take(current.result(), device)
@@ -137,7 +155,7 @@ class ChunkCache:
         """Return the bytes of all keys and values at hand."""
         return sum(batch.num_bytes() for batch in self.batches)
 
-    def keep_within(self, budget: int) -> None:
+    def keep_within(self, budget: int, bytes_per_token: int) -> None:
         """Let go of the batches that have a home and exceed so many bytes.
 
         The first ones stay, always the same: every question visits all in turn, so keeping those used last
@@ -145,7 +163,7 @@ class ChunkCache:
         """
         used = 0
         for batch in self.batches:
-            used += batch.num_bytes() or batch.num_bytes_at_home()
+            used += batch.num_bytes() or batch.num_bytes_once_at_hand(bytes_per_token)
             batch.stays = used <= budget
             batch.leave()
 

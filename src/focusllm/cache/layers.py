@@ -51,9 +51,11 @@ class GrowingLayer(DynamicLayer):
         added = key_states.shape[-2]
         if not self._stores:
             self.lazy_initialization(key_states, value_states)
-            whole = (states.new_empty(num_rows, *states.shape[1:]) for states in (key_states, value_states))
-            self._grow(*whole, added)
-            self.keys, self.values = (store[..., :added, :] for store in self._stores)
+            all_keys, all_values = (
+                states.new_empty(num_rows, *states.shape[1:]) for states in (key_states, value_states)
+            )
+            self._grow(all_keys, all_values, added)
+        self.keys, self.values = (store[..., :added, :] for store in self._stores)
         last = first + key_states.shape[0]
         self.keys[first:last], self.values[first:last] = key_states, value_states
         return self.keys[first:last], self.values[first:last]

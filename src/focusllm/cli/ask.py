@@ -14,6 +14,7 @@ from focusllm.errors import InputError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
+    from focusllm.model import FocusModel
 
 
 def ask(
@@ -27,8 +28,10 @@ def ask(
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
+    chunk_kv: loading.ChunkKv = None,
     local_refresh: loading.LocalRefresh = None,
     candidate_refresh: loading.CandidateRefresh = None,
+    focus_share: loading.FocusShare = None,
     max_parallel_chunks: loading.MaxParallelChunks = None,
     max_new_tokens: loading.MaxNewTokens = 32,
     sample: Annotated[bool, typer.Option("--sample", help="Draw the answer instead of taking the likeliest.")] = False,
@@ -39,6 +42,9 @@ def ask(
     device: loading.Device = None,
     stats: Annotated[bool, typer.Option("--stats", help="Show peak memory as well.")] = False,
     evidence: Annotated[bool, typer.Option("--evidence", help="Show the parts of the text it rests on.")] = False,
+    heatmap: Annotated[
+        Path | None, typer.Option("--heatmap", help="Draw which parts of the text each token rests on, as a PNG.")
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the answer and nothing else.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer and figures as JSON.")] = False,
 ) -> None:
@@ -49,7 +55,8 @@ def ask(
     names, questions = _divided(arguments)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks,
-        chunk_length=chunk_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+        chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+        focus_share=focus_share,
     )  # fmt: skip
     documents = [focus.load_document(name) if Path(name).is_dir() else loading.document(name) for name in names]
     given = {"do_sample": sample or None, "temperature": temperature, "top_p": top_p}
@@ -60,6 +67,8 @@ def ask(
             documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch,
             seed=seed, **draw,
         )  # fmt: skip
+    if heatmap is not None:
+        _draw(heatmap, answers, focus)
     for question, answer, times in zip(questions, answers, watch.rounds, strict=True):
         figures = _figures(answer, times)
         if as_json:
@@ -85,6 +94,19 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
         if len(question.split()) == 1 and Path(question).suffix:
             raise InputError(f"There is no file {question!r}, and it does not look like a question.")
     return names, questions
+
+
+def _draw(path: Path, answers: "list[Answer]", focus: "FocusModel") -> None:
+    """Draw every answer's evidence; several answers get files with numbers."""
+    from focusllm.evidence import draw_evidence
+
+    for number, answer in enumerate(answers, start=1):
+        if not answer.chunk_shares:
+            raise InputError("There is nothing to draw: the document fits the window, so no chunk was read.")
+        assert focus.tokenizer is not None  # it has encoded the question
+        tokens = [str(focus.tokenizer.decode([token])) for token in answer.token_ids]
+        target = path if len(answers) == 1 else path.with_stem(f"{path.stem}-{number}")
+        draw_evidence(tokens, answer.chunk_shares, target)
 
 
 def _figures(answer: "Answer", times: Times) -> dict[str, Any]:

@@ -20,9 +20,11 @@ def chat(
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
+    chunk_kv: loading.ChunkKv = None,
     local_length: loading.LocalLength = None,
     local_refresh: loading.LocalRefresh = None,
     candidate_refresh: loading.CandidateRefresh = None,
+    focus_share: loading.FocusShare = None,
     max_parallel_chunks: loading.MaxParallelChunks = None,
     max_new_tokens: loading.MaxNewTokens = 128,
     dtype: loading.Dtype = "auto",
@@ -30,8 +32,9 @@ def chat(
 ) -> None:
     """Talk about a document; what was said before is part of every question, as far as --local-length goes."""
     focus = loading.load_model(
-        model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length,
+        model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
         local_length=local_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+        focus_share=focus_share,
     )  # fmt: skip
     with reading_bar(is_shown=sys.stderr.isatty()) as bar:
         is_folder = Path(file).is_dir()

@@ -14,8 +14,10 @@ def estimate(
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
+    chunk_kv: loading.ChunkKv = None,
     local_refresh: loading.LocalRefresh = None,
     candidate_refresh: loading.CandidateRefresh = None,
+    focus_share: loading.FocusShare = None,
     max_parallel_chunks: loading.MaxParallelChunks = None,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
@@ -28,7 +30,8 @@ def estimate(
         raise InputError(f"There is no file {document!r}, and it is not a number of tokens.")
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks,
-        chunk_length=chunk_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+        chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+        focus_share=focus_share,
     )  # fmt: skip
     num_tokens = int(digits) if digits.isdigit() else len(focus.encode(text_of(Path(document))))
     found = focus.estimate(num_tokens)

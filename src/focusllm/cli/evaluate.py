@@ -28,9 +28,11 @@ def evaluate(
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
+    chunk_kv: loading.ChunkKv = None,
     local_length: loading.LocalLength = None,
     local_refresh: loading.LocalRefresh = None,
     candidate_refresh: loading.CandidateRefresh = None,
+    focus_share: loading.FocusShare = None,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
@@ -48,8 +50,9 @@ def evaluate(
     _check_known("--system", system, SYSTEMS)
     grid, folder = Grid(_parse_lengths(lengths), depths, trials, seed), output or Path(task)
     focus = loading.load_model(
-        model, adapter, dtype, device, None, chunk_length=chunk_length, local_length=local_length,
+        model, adapter, dtype, device, None, chunk_length=chunk_length, chunk_kv=chunk_kv, local_length=local_length,
         local_refresh=local_refresh, candidate_refresh=candidate_refresh,
+        focus_share=focus_share,
     )  # fmt: skip
     chosen = SYSTEMS[system](focus)
     with Progress(console=ERRORS, transient=True) as bar:

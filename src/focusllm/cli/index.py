@@ -9,14 +9,21 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.progress import ERRORS, reading_bar
+from focusllm.errors import ConfigurationError
 
 
 def index(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Text file ('-': standard input).")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the indexed document.")],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="Text file ('-': standard input); with --repair, the folder.")
+    ],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the indexed document.")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Read anew what is damaged in a folder, from the text it holds.")
+    ] = False,
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
+    chunk_kv: loading.ChunkKv = None,
     max_parallel_chunks: loading.MaxParallelChunks = None,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
@@ -26,8 +33,10 @@ def index(
 
     Run it again after an interruption, after damage, or when the file has grown: only what is missing is read.
     """
-    source = loading.document(file)
-    focus = loading.load_model(model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length)
+    folder = _folder(file, output, repair)
+    focus = loading.load_model(
+        model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
+    )  # fmt: skip
     started, tokens_read = time.perf_counter(), 0
     with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
 
@@ -37,15 +46,26 @@ def index(
             if bar is not None:
                 bar(read, total)
 
-        document = focus.index(source, output, progress=move)
+        if repair:
+            document = focus.repair_document(folder, progress=move)
+        else:
+            document = focus.index(loading.document(file), folder, progress=move)
     if not quiet:
         seconds = time.perf_counter() - started
         kept = document.num_chunk_tokens - tokens_read
-        size = sum(path.stat().st_size for path in output.iterdir())
+        size = sum(path.stat().st_size for path in folder.iterdir())
         ERRORS.print(
             f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks; {tokens_read:,} tokens read in "
             f"{seconds:.1f} s ({tokens_read / seconds:,.0f}/s), {kept:,} were there already. {size / 1e6:,.0f} MB in "
-            f"{output}/; it tells as much as the text, and only you can read it.",
+            f"{folder}/; it tells as much as the text, and only you can read it.",
             style="dim",
             highlight=False,
         )
+
+
+def _folder(file: str, output: Path | None, repair: bool) -> Path:
+    if repair and output is not None:
+        raise ConfigurationError("--repair takes the folder in place of FILE; leave out --output.")
+    if not repair and output is None:
+        raise ConfigurationError("Say where to keep what is read: --output FOLDER.")
+    return Path(file) if output is None else output

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Model = Annotated[str | None, typer.Option("--model", help="Base model: a path or name. [default: the bundled one]")]
 Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter folder. [default: the bundled one's]")]
 ChunkLength = Annotated[int | None, typer.Option("--chunk-length", help="Tokens in a chunk. [default: the adapter's]")]
+ChunkKv = Annotated[
+    str | None, typer.Option("--chunk-kv", help="Keep what is read as the 'model' has it, or in half the room: 'int8'.")
+]
 LocalLength = Annotated[int | None, typer.Option("--local-length", help="Tokens of local context.")]
 LocalRefresh = Annotated[
     str | None,
@@ -21,6 +24,10 @@ LocalRefresh = Annotated[
 ]
 CandidateRefresh = Annotated[
     int | None, typer.Option("--candidate-refresh", help="Make candidates again every so many tokens; 0: once.")
+]
+FocusShare = Annotated[
+    float | None,
+    typer.Option("--focus-share", help="Between, make those again that hold this share of attention, such as 0.99."),
 ]
 MaxParallelChunks = Annotated[int | None, typer.Option("--max-parallel-chunks", help="Chunks read at once.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Most tokens of an answer.")]

@@ -19,6 +19,11 @@ _GROUPED_ATTENTION = "focus_grouped"
 _STANDS_FOR = "sdpa"
 
 
+def attention_of(base: PreTrainedModel) -> str:
+    """Return the implementation by which a base computes its attention."""
+    return str(base.config._attn_implementation)
+
+
 @contextmanager
 def attention_by(base: PreTrainedModel, implementation: str) -> Iterator[None]:
     """Let a base compute its attention by a registered implementation inside the ``with`` block."""
@@ -33,8 +38,8 @@ def attention_by(base: PreTrainedModel, implementation: str) -> Iterator[None]:
 
 def behind_chunks(base: PreTrainedModel) -> str:
     """Return the implementation by which new tokens attend to what their chunk holds."""
-    own = base.config._attn_implementation
-    return _GROUPED_ATTENTION if own == _STANDS_FOR else str(own)
+    own = attention_of(base)
+    return _GROUPED_ATTENTION if own == _STANDS_FOR else own
 
 
 def _grouped_attention(

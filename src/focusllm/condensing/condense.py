@@ -11,7 +11,7 @@ from focusllm.cache.chunks import ChunkBatch
 from focusllm.cache.layers import cache_tensors
 from focusllm.cache.rotation import KeyMover
 from focusllm.condensing.attach import CandidateAdapter
-from focusllm.condensing.attention import attention_by, behind_chunks
+from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
 from focusllm.condensing.families import backbone_of
 
 
@@ -61,6 +61,5 @@ class Condenser:
         """Run new tokens through the base behind what a cache of chunks holds, and keep their keys and values."""
         held = cache.get_seq_length()
         positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
-        own = self._base.config._attn_implementation
-        with attention_by(self._base, behind_chunks(self._base) if held else own):
+        with attention_by(self._base, (behind_chunks if held else attention_of)(self._base)):
             self._backbone(input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=True)

@@ -13,15 +13,17 @@ from transformers import PreTrainedModel
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
-from focusllm.chunking import SplitSequence, block, prompt_block
+from focusllm.chunking import SplitSequence, block, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
 from focusllm.condensing.families import bytes_per_token, window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
-from focusllm.decoding.recording import AttentionRecord, recorded
+from focusllm.decoding.recording import AttentionRecord, can_record, recorded
 from focusllm.decoding.state import FocusState, LocalBatch
+from focusllm.errors import ConfigurationError
 
 # Called with the chunk tokens read so far, and those to be read in all.
 Progress = Callable[[int, int], None]
@@ -61,6 +63,9 @@ class FocusEngine:
         config: The method's settings.
         bos_token_id: The tokenizer's BOS, or ``None``.
         max_parallel_chunks: Chunks that go through the base at once; ``None`` chooses by their length.
+
+    Raises:
+        ConfigurationError: That number is less than 1.
     """
 
     def __init__(
@@ -75,6 +80,8 @@ class FocusEngine:
         self.config = config
         self.window = window_of(base)
         self.bos_token_id = bos_token_id
+        if max_parallel_chunks is not None and max_parallel_chunks < 1:
+            raise ConfigurationError(f"`max_parallel_chunks` must be at least 1; got {max_parallel_chunks}.")
         self.max_parallel_chunks = max_parallel_chunks
         self._condenser = Condenser(base, adapter)
 
@@ -82,6 +89,11 @@ class FocusEngine:
     def device(self) -> torch.device:
         """Where token ids have to be."""
         return next(self.base.parameters()).device
+
+    def split(self, rows: Sequence[Sequence[int]], new_tokens: int = 0) -> list[SplitSequence]:
+        """Divide sequences that would not fit the window with so many new tokens; the others stay whole."""
+        cut = (self.config.chunk_length, self.config.local_length, self.config.chunk_overlap)
+        return [split_sequence(row, self.window - new_tokens, *cut) for row in rows]
 
     @torch.no_grad()
     def prefill(self, sequences: Sequence[SplitSequence], progress: Progress | None = None) -> FocusState:
@@ -132,8 +144,11 @@ class FocusEngine:
                 if progress is not None:
                     read += plan.chunk_length * len(some)
                     progress(read, total)
-            chunks.batches.append(ChunkBatch(plan.places, cache, num_own=blocks.shape[1]))
-            finish(chunks.batches[-1])
+            batch = ChunkBatch(plan.places, cache, num_own=blocks.shape[1])
+            if self.config.chunk_kv == "int8":
+                batch.keep_in_eight_bits()
+            chunks.batches.append(batch)
+            finish(batch)
         return chunks
 
     @torch.no_grad()
@@ -151,6 +166,7 @@ class FocusEngine:
         for batch in chunks.visit(self.device):
             rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
             made.append((batch, self._condenser.condense(batch, rows)))
+        records = records or self.config.focus_share is not None
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences), records=records)
         self._run_locals(state, made, new_tokens=None)
         return state
@@ -169,15 +185,29 @@ class FocusEngine:
         after = FocusState(state.logits, state.chunks, state.locals, [*state.pending, token_ids], state.records)
         for local in after.locals:
             self._check_growth(local, after)
-        made: Made = []
-        if len(after.pending) == self.config.candidate_refresh:
-            for batch in after.chunks.visit(self.device):
-                owners = [sequence for sequence, _ in batch.places]
-                new = torch.stack([tokens[owners] for tokens in after.pending], dim=1)
-                made.append((batch, self._condenser.condense(batch, new)))
-            after.pending = []
+        made = self._refresh(after)
         self._run_locals(after, made, new_tokens=token_ids)
         return after
+
+    def _refresh(self, state: FocusState) -> Made:
+        """Make candidates again: all, those in focus (copies of their rows run ahead of the rest), or none."""
+        if len(state.pending) == self.config.candidate_refresh:
+            made = [(batch, self._condense_pending(batch, state)) for batch in state.chunks.visit(self.device)]
+            state.pending = []
+            return made
+        if self.config.focus_share is None:
+            return []
+        focus = state.focus(self.config.focus_share)
+        wanted = [batch for batch in state.chunks.batches if focus.intersection(batch.places)]
+        made = []
+        for batch in state.chunks.visit(self.device, wanted):
+            part = batch.part([row for row, place in enumerate(batch.places) if place in focus])
+            made.append((part, self._condense_pending(part, state)))
+        return made
+
+    def _condense_pending(self, batch: ChunkBatch, state: FocusState) -> CandidateKV:
+        owners = [sequence for sequence, _ in batch.places]
+        return self._condenser.condense(batch, torch.stack([tokens[owners] for tokens in state.pending], dim=1))
 
     def _plan_chunks(
         self,
@@ -240,6 +270,11 @@ class FocusEngine:
         if not is_wanted or local.candidates is None:
             yield {}
             return
+        if not can_record(self.base):
+            raise ConfigurationError(
+                f"The base's attention ({attention_of(self.base)!r}) cannot be recorded, which "
+                f"`focus_share` and evidence need: load it with another `attn_implementation`, such as 'sdpa'."
+            )
         with recorded(self.base, local.num_candidates) as record:
             yield {"focus_record": record}
         local.shares = record.shares()
@@ -259,7 +294,7 @@ class FocusEngine:
 
     def _check_growth(self, local: LocalBatch, state: FocusState) -> None:
         longest_row = 0
-        if local.candidates is not None and self.config.candidate_refresh:
+        if local.candidates is not None and (self.config.candidate_refresh or self.config.focus_share):
             rows = (batch.length for batch in state.chunks.batches)
             longest_row = max(rows, default=0) + len(state.pending) + 1
         check_growth(local.num_candidates + local.token_ids.shape[1] + 1, longest_row, self.window)

@@ -15,7 +15,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from focusllm.condensing.attention import attention_by
+from focusllm.condensing.attention import attention_by, attention_of
 
 _PREFIX = "focus_recording_"
 
@@ -52,15 +52,23 @@ class AttentionRecord:
         return torch.stack([self._layers[layer] for layer in sorted(self._layers)], dim=1)
 
 
+def on_candidates(shares: Float[Tensor, "*tokens layers candidates"]) -> Float[Tensor, "*tokens candidates"]:
+    """Sum up what was recorded: the attention to each candidate in the upper half of the layers.
+
+    Candidates found their fact further down, and are read there.
+    """
+    return shares[..., shares.shape[-2] // 2 :, :].sum(dim=-2)
+
+
 def can_record(base: PreTrainedModel) -> bool:
     """Say whether the base's attention goes through transformers' interface; the ``eager`` one does not."""
-    return base.config._attn_implementation in ALL_ATTENTION_FUNCTIONS.valid_keys()
+    return attention_of(base) in ALL_ATTENTION_FUNCTIONS.valid_keys()
 
 
 @contextmanager
 def recorded(base: PreTrainedModel, num_candidates: int) -> Iterator[AttentionRecord]:
     """Give a record to be handed to the base as ``focus_record`` within the ``with`` block."""
-    implementation = base.config._attn_implementation
+    implementation = attention_of(base)
     name = _PREFIX + implementation
     AttentionInterface.register(name, partial(_recording_attention, implementation))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])

@@ -9,6 +9,7 @@ from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.decoding.recording import on_candidates
 from focusllm.errors import StateError
 
 
@@ -86,6 +87,23 @@ class FocusState:
             if batch.shares is not None:
                 for sequence, shares in zip(batch.sequences, batch.shares, strict=True):
                     found[sequence] = shares
+        return found
+
+    def focus(self, share: float) -> set[tuple[int, int]]:
+        """Return the chunks that hold most of the last tokens' attention to candidates, as sequence and number.
+
+        Args:
+            share: For each sequence, the fewest chunks that reach this share of it are taken.
+        """
+        found = set()
+        for batch in self.locals:
+            if batch.shares is None:
+                continue
+            for sequence, attention in zip(batch.sequences, on_candidates(batch.shares), strict=True):
+                ordered = attention.sort(descending=True)
+                reached = ordered.values.cumsum(0) / ordered.values.sum()
+                count = len(reached) if share == 1 else int((reached < share).sum()) + 1
+                found |= {(sequence, number) for number in ordered.indices[:count].tolist()}
         return found
 
     def spend(self) -> None:

@@ -17,15 +17,19 @@ class Identity:
         tokenizer: Fingerprint of the tokenizer; empty without one.
         dtype: Precision of the base.
         chunk_bos: The token at the head of every chunk, or ``None``.
+        chunk_kv: How they are kept; see :class:`~focusllm.config.FocusConfig`.
     """
 
     base: str
     tokenizer: str
     dtype: str
     chunk_bos: int | None
+    chunk_kv: str = "model"
 
     def __str__(self) -> str:
-        return f"base {self.base[:8]}, tokenizer {self.tokenizer[:8] or 'none'}, {self.dtype}, BOS {self.chunk_bos}"
+        kept = "" if self.chunk_kv == "model" else f", kept as {self.chunk_kv}"
+        names = f"base {self.base[:8]}, tokenizer {self.tokenizer[:8] or 'none'}"
+        return f"{names}, {self.dtype}, BOS {self.chunk_bos}{kept}"
 
 
 @dataclass

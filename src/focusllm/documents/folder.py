@@ -15,6 +15,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
+from focusllm.cache.eight_bits import EightBitHome, EightBits
 from focusllm.cache.layers import cache_tensors
 from focusllm.chunking import cut_into_chunks
 from focusllm.documents.document import FocusDocument, Identity
@@ -25,7 +26,10 @@ from focusllm.files import checksum, write_bytes
 TOKENS_NAME = "tokens.safetensors"
 TEXT_NAME = "text.txt"
 _SHARD_BYTES = 256 * 2**20
-_CURE = "Index the text into the same folder again: what is whole is kept, the rest is read anew."
+_NAMES = ("keys", "values")
+# What the name of scales ends with, where a shard holds eight bits.
+_SCALES = "_scales"
+_CURE = "`focusllm index --repair` reads anew what is damaged or missing; the rest is kept."
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class ShardHome:
             DocumentError: A shard is missing or damaged.
         """
         parts = [load(_checked_bytes(self.folder / shard.file, shard.checksum)) for shard in self.shards]
-        num_layers = len(parts[0]) // 2
+        num_layers = sum(name.endswith(".keys") for name in parts[0])
         return [
             (_joined(parts, f"layers.{index}.keys"), _joined(parts, f"layers.{index}.values"))
             for index in range(num_layers)
@@ -134,13 +138,8 @@ class DocumentFolder:
 
     def _write_shard(self, batch: ChunkBatch, start: int, end: int) -> Shard:
         numbers = [number for _, number in batch.rows[start:end]]
-        tensors: dict[str, Tensor] = {}
-        for index, (keys, values) in enumerate(cache_tensors(batch.cache)):
-            for name, states in (("keys", keys), ("values", values)):
-                own = states[start:end, :, : batch.num_own]
-                tensors[f"layers.{index}.{name}"] = own.to(device="cpu", copy=True).contiguous()
+        data = save(_shard_tensors(batch, start, end))
         path = self._path / f"shard-{numbers[0]:07d}-{len(numbers)}.safetensors"
-        data = save(tensors)
         return Shard(path.name, _write_checked(path, data), numbers, batch.num_own, len(data))
 
 
@@ -151,6 +150,24 @@ def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
         DocumentError: The folder is incomplete or damaged, or was made with another model.
     """
     path = Path(path)
+    document, manifest = _opened(path, identity)
+    missing = document.num_chunks - len(manifest.numbers())
+    if missing:
+        raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
+    document.cache = ChunkCache(_batches(path, manifest))
+    return document
+
+
+def reopen_folder(path: str | Path, identity: Identity) -> FocusDocument:
+    """Take a document's text and tokens from its folder, to be indexed into it again.
+
+    Raises:
+        DocumentError: The manifest, the tokens or the text are damaged, or were made with another model.
+    """
+    return _opened(Path(path), identity)[0]
+
+
+def _opened(path: Path, identity: Identity) -> tuple[FocusDocument, Manifest]:
     manifest = read_manifest(path)
     if manifest.identity != identity:
         raise DocumentError(
@@ -162,12 +179,7 @@ def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
     if manifest.text_checksum is not None:
         text = _checked_bytes(path / TEXT_NAME, manifest.text_checksum).decode("utf-8")
     cut = (manifest.chunk_length, manifest.chunk_overlap)
-    document = FocusDocument(manifest.name, token_ids, *cut, identity, text, starts)
-    missing = document.num_chunks - len(manifest.numbers())
-    if missing:
-        raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
-    document.cache = ChunkCache(_batches(path, manifest))
-    return document
+    return FocusDocument(manifest.name, token_ids, *cut, identity, text, starts), manifest
 
 
 def _is_ours(file: Path) -> bool:
@@ -223,11 +235,39 @@ def _is_whole(path: Path, expected: str) -> bool:
     return True
 
 
+def _shard_tensors(batch: ChunkBatch, start: int, end: int) -> dict[str, Tensor]:
+    """Return what a shard holds of some rows: keys and values as they are, or their codes and scales."""
+    tensors: dict[str, Tensor] = {}
+    if isinstance(batch.home, EightBitHome):
+        for index, pair in enumerate(batch.home.layers):
+            for name, states in zip(_NAMES, pair, strict=True):
+                tensors[f"layers.{index}.{name}"] = _own_copy(states.codes[start:end])
+                tensors[f"layers.{index}.{name}{_SCALES}"] = _own_copy(states.scales[start:end])
+        return tensors
+    # What is away has another folder for its home.
+    at_hand = cache_tensors(batch.cache) if batch.away is None else batch.away.load()
+    for index, pair in enumerate(at_hand):
+        for name, states in zip(_NAMES, pair, strict=True):
+            tensors[f"layers.{index}.{name}"] = _own_copy(states[start:end, :, : batch.num_own])
+    return tensors
+
+
+def _own_copy(states: Tensor) -> Tensor:
+    return states.to(device="cpu", copy=True).contiguous()
+
+
 def _joined(parts: Sequence[dict[str, Tensor]], name: str) -> Tensor:
-    return parts[0][name] if len(parts) == 1 else torch.cat([part[name] for part in parts])
+    found = [_states_of(part, name) for part in parts]
+    return found[0] if len(found) == 1 else torch.cat(found)
+
+
+def _states_of(part: dict[str, Tensor], name: str) -> Tensor:
+    scales = part.get(name + _SCALES)
+    return part[name] if scales is None else EightBits(part[name], scales).restored()
 
 
 def _shard_rows(batch: ChunkBatch) -> list[tuple[int, int]]:
     """Cut a batch into runs of rows that are not too large for one file."""
-    at_once = max(_SHARD_BYTES // (batch.bytes_per_token() * batch.num_own), 1)
-    return [(start, min(start + at_once, len(batch.rows))) for start in range(0, len(batch.rows), at_once)]
+    num_rows = len(batch.rows)
+    at_once = max(_SHARD_BYTES * num_rows // batch.num_bytes_kept(), 1)
+    return [(start, min(start + at_once, num_rows)) for start in range(0, num_rows, at_once)]

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from focusllm.errors import MissingDependencyError
 from focusllm.evaluation.intervals import wilson_interval
+from focusllm.plotting import new_figure
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,13 @@ def draw_heat_map(records: Sequence[dict[str, Any]], title: str, path: Path) -> 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise MissingDependencyError("Drawing needs matplotlib: pip install 'focusllm[plot]'.") from error
     lengths = sorted({record["length"] for record in records})
     depths = sorted({record["depth"] for record in records})
-    figure = Figure(figsize=(1.6 + 0.9 * len(lengths), 1.8 + 0.35 * len(depths)), layout="constrained")
+    figure = new_figure(1.6 + 0.9 * len(lengths), 1.8 + 0.35 * len(depths))
     axes = figure.subplots()
     image = axes.imshow(
         [[_share(records, length, depth) for length in lengths] for depth in depths],
-        vmin=0, vmax=1, aspect="auto", cmap=mpl.colormaps["RdYlGn"],
+        vmin=0, vmax=1, aspect="auto", cmap="RdYlGn",
     )  # fmt: skip
     axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths], rotation=45, ha="right")
     axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])

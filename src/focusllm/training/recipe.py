@@ -58,6 +58,8 @@ class Recipe:
         seed: Seed of the draws and of new parameters.
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
         adapter: Adapter to start from, or ``None`` for fresh projections.
+        start: What fresh projections are: ``"base"``, the base's own (the paper's), or ``"copy"``: in the upper
+            layers, values that hand on what a candidate has found (ours), from where training is far shorter.
         focus: The method's settings.
         draws: From what examples are drawn, stage by stage.
         data: The sources.
@@ -71,6 +73,7 @@ class Recipe:
     seed: int = 0
     row_dtype: str | None = None
     adapter: str | None = None
+    start: str = "base"
     focus: FocusConfig = field(default_factory=FocusConfig)
     draws: tuple[DrawSettings, ...] = (DrawSettings(),)
     data: tuple[DataSettings, ...] = (DataSettings("facts"),)
@@ -79,6 +82,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.row_dtype not in (None, "bfloat16", "float16"):
             raise ConfigurationError(f"`row_dtype` must be bfloat16, float16 or left out; got {self.row_dtype!r}.")
+        if self.start not in ("base", "copy"):
+            raise ConfigurationError(f"`start` must be 'base' or 'copy'; got {self.start!r}.")
+        if self.adapter is not None and self.start != "base":
+            raise ConfigurationError("`adapter` and `start` are both given; an adapter is where training starts.")
         if isinstance(self.steps, bool) or self.steps < 1:
             raise ConfigurationError(f"`steps` must be a positive number; got {self.steps!r}.")
         ends = [stage.until for stage in self.draws]

@@ -13,6 +13,7 @@ from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.training.batches import PackedBatches
+from focusllm.training.copying import copy_hidden_states
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
 from focusllm.training.trainer import FocusTrainer, newest_complete_checkpoint, seed_everything
@@ -52,6 +53,8 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         num_batches=recipe.steps * arguments.gradient_accumulation_steps,
         seed=recipe.seed,
     )
+    if recipe.start == "copy":
+        copy_hidden_states(base, adapter, batches[0].row_ids)
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
         adapter=adapter,

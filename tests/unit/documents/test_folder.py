@@ -28,7 +28,7 @@ def small_batches(base_seed_scale: float = 0.1, **changes: object) -> FocusModel
 
 def scores(model: FocusModel, document: FocusDocument) -> torch.Tensor:
     """Scores of the next token and of three more behind a question."""
-    [sequence] = model._split([list(document.token_ids) + QUESTION], 0)
+    [sequence] = model._engine.split([list(document.token_ids) + QUESTION], 0)
     assert document.cache is not None
     state = model._engine.ask([sequence], document.cache)
     found = [state.logits]
@@ -47,8 +47,11 @@ def read_by(model: FocusModel, text: list[int], folder: Path) -> int:
 
 @pytest.mark.parametrize("device_budget", [0, 60_000, None])
 @pytest.mark.parametrize("candidate_refresh", [1, 0])
-def test_loaded_or_away_equals_at_hand(tmp_path: Path, device_budget: int | None, candidate_refresh: int) -> None:
-    model = small_batches(candidate_refresh=candidate_refresh)
+@pytest.mark.parametrize("chunk_kv", ["model", "int8"])
+def test_loaded_or_away_equals_at_hand(
+    tmp_path: Path, device_budget: int | None, candidate_refresh: int, chunk_kv: str
+) -> None:
+    model = small_batches(candidate_refresh=candidate_refresh, chunk_kv=chunk_kv)
     document = model.index(TEXT)
     wanted = scores(model, document)
     document.save(tmp_path / "saved")
@@ -59,6 +62,27 @@ def test_loaded_or_away_equals_at_hand(tmp_path: Path, device_budget: int | None
             assert torch.equal(scores(model, other), wanted)
         if device_budget is not None:
             assert other.num_bytes() <= device_budget
+
+
+def test_eight_bits_are_near_the_base_s_own_and_take_less_room(tmp_path: Path) -> None:
+    sizes, found = [], []
+    for chunk_kv in ("model", "int8"):
+        model = small_batches(chunk_kv=chunk_kv)
+        document = model.index(TEXT, tmp_path / chunk_kv)
+        found.append(scores(model, document))
+        sizes.append(sum(path.stat().st_size for path in (tmp_path / chunk_kv).glob("shard-*")))
+    assert 0 < (found[0] - found[1]).abs().max() < 0.05 * found[0].abs().max()
+    assert sizes[1] < 0.5 * sizes[0]
+    with pytest.raises(DocumentError, match="kept as int8"):
+        small_batches().load_document(tmp_path / "int8")
+
+
+def test_a_loaded_document_can_be_saved_elsewhere(tmp_path: Path) -> None:
+    model = small_batches()
+    wanted = scores(model, model.index(TEXT, tmp_path / "first"))
+    model.load_document(tmp_path / "first", device_budget=0).save(tmp_path / "second")
+    shutil.rmtree(tmp_path / "first")
+    assert torch.equal(scores(model, model.load_document(tmp_path / "second")), wanted)
 
 
 def test_only_the_owner_may_read(tmp_path: Path) -> None:

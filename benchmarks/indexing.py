@@ -1,0 +1,50 @@
+"""Compare indexing a document with the base's own forward pass over the same chunks in the same batches."""
+
+import argparse
+import time
+
+from side_by_side import Figures, compare
+
+WAYS = ("base's own forward", "index")
+COLUMNS = {"seconds": ("seconds", 1.0, 2), "peak_bytes": ("peak memory, GB", 1e9, 2)}
+
+
+def read_all(way: str, options: argparse.Namespace) -> Figures:
+    """Read every chunk and keep its keys and values."""
+    import torch
+    from transformers.cache_utils import DynamicCache
+
+    from focusllm import FocusModel
+    from focusllm.bundled.text import installation_texts
+    from focusllm.cli.progress import peak_memory_bytes
+
+    model = FocusModel.from_pretrained(options.model, options.adapter)
+    token_ids = model.encode("".join(installation_texts("evaluation")))
+    token_ids = (token_ids * (options.tokens // len(token_ids) + 1))[: options.tokens]
+    document = model._reader.open(token_ids)
+    blocks = [model._engine._chunk_block(chunk) for chunk in document.chunks]
+    at_once = model._engine._num_together(len(document.chunks[0]), model._reader._usual_prompt)[0]
+    kept = []
+    # What runs first is slower.
+    model.base.base_model(torch.tensor(blocks[:at_once]))
+    started = time.perf_counter()
+    if way == "index":
+        model.index(token_ids)
+    else:
+        with model.disabled() as base, torch.no_grad():
+            lengths = sorted({len(block) for block in blocks})
+            for length in lengths:
+                rows = [block for block in blocks if len(block) == length]
+                for first in range(0, len(rows), at_once):
+                    cache = DynamicCache()
+                    base.base_model(torch.tensor(rows[first : first + at_once]), past_key_values=cache)
+                    kept.append(cache)
+    return {"seconds": time.perf_counter() - started, "peak_bytes": float(peak_memory_bytes())}
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tokens", type=int, default=64_000)
+    parser.add_argument("--model", help="Base model. [default: the bundled one]")
+    parser.add_argument("--adapter", help="Adapter folder. [default: the bundled one's]")
+    compare(parser, WAYS, read_all, COLUMNS)

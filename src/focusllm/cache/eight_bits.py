@@ -1,0 +1,58 @@
+"""Keys and values of chunks in eight bits: half the memory, restored whenever they are needed. Source: ours.
+
+Each token of each head has a scale of its own, so that one large value costs no other token its precision.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int8
+from torch import Tensor
+
+_LARGEST = 127
+
+
+@dataclass(frozen=True)
+class EightBits:
+    """Keys or values of one layer.
+
+    Attributes:
+        codes: Whole numbers from -127 to 127.
+        scales: What a code of 1 stands for, for each token of each head; in the precision of what was given.
+    """
+
+    codes: Int8[Tensor, "rows kv_heads tokens head_dim"]
+    scales: Float[Tensor, "rows kv_heads tokens 1"]
+
+    def restored(self) -> Float[Tensor, "rows kv_heads tokens head_dim"]:
+        """Return what the codes stand for."""
+        return self.codes.to(self.scales.dtype) * self.scales
+
+    def num_bytes(self) -> int:
+        """Return the bytes of codes and scales."""
+        return self.codes.numel() + self.scales.numel() * self.scales.element_size()
+
+
+def to_eight_bits(states: Float[Tensor, "rows kv_heads tokens head_dim"]) -> EightBits:
+    """Round keys or values to eight bits."""
+    largest = states.abs().amax(dim=-1, keepdim=True).float()
+    # The smallest scale that counts keeps a token of nothing but zeros finite.
+    scales = (largest / _LARGEST).clamp(min=torch.finfo(torch.float16).tiny).to(states.dtype)
+    codes = (states / scales).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
+    return EightBits(codes, scales)
+
+
+@dataclass(frozen=True)
+class EightBitHome:
+    """The keys and values of a batch of chunks, in memory, in eight bits."""
+
+    layers: Sequence[tuple[EightBits, EightBits]]
+
+    def load(self) -> list[tuple[Tensor, Tensor]]:
+        """Return keys and values of each layer."""
+        return [(keys.restored(), values.restored()) for keys, values in self.layers]
+
+    def num_bytes(self) -> int:
+        """Return how many bytes they take here."""
+        return sum(keys.num_bytes() + values.num_bytes() for keys, values in self.layers)

@@ -1,0 +1,21 @@
+"""Figures, for those who installed matplotlib."""
+
+from typing import TYPE_CHECKING
+
+from focusllm.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def new_figure(width: float, height: float) -> "Figure":
+    """Make an empty figure of so many inches, which needs no display.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingDependencyError("Drawing needs matplotlib: pip install 'focusllm[plot]'.") from error
+    return Figure(figsize=(width, height), layout="constrained")

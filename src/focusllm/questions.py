@@ -1,0 +1,80 @@
+"""What is asked, put into the words and tokens of a local context. Source: ours."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from transformers import PreTrainedTokenizerBase
+
+from focusllm.config import FocusConfig
+from focusllm.errors import ConfigurationError, InputError
+
+# A conversation as transformers' chat templates take it: messages with `role` and `content`, the user's turn last.
+Conversation = Sequence[Mapping[str, str]]
+Question = str | Conversation
+
+
+def is_one(question: Question | Sequence[Question]) -> bool:
+    """Tell one question, or one conversation, from several."""
+    return isinstance(question, str) or all(isinstance(part, Mapping) for part in question)
+
+
+def listed(question: Question | Sequence[Question]) -> list[Question]:
+    """Return questions as a list, also where there is but one."""
+    return cast("list[Question]", [question] if is_one(question) else list(question))
+
+
+def stops_of(questions: Sequence[Question], config: FocusConfig) -> tuple[str, ...] | None:
+    """Return the texts that end an answer; a conversation ends as the base has learned to end one."""
+    return config.answer_stops if all(isinstance(question, str) for question in questions) else None
+
+
+def local_context(
+    question: Question, history: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, config: FocusConfig
+) -> list[int]:
+    """Return the tokens of a question or conversation.
+
+    Args:
+        question: A question, worded by the ``question_template``, or a conversation, by the chat template.
+        history: Questions and answers that came before a question; the first ones are left out where
+            ``local_length`` has no room for all.
+        tokenizer: Turns text into tokens.
+        config: Says how questions are worded.
+
+    Raises:
+        ConfigurationError: There is no chat template, or a conversation comes with a history besides its own.
+        InputError: The question is empty, or a conversation is not made of messages.
+    """
+    if not isinstance(question, str):
+        return _conversation(question, history, tokenizer)
+    if not question.strip():
+        raise InputError("The question is empty. Ask something about the document.")
+    asked = [_asked(before, config) + f" {answer}" for before, answer in history] + [_asked(question, config)]
+    local = _encoded("".join(asked), tokenizer)
+    while len(asked) > 1 and len(local) > config.local_length:
+        del asked[0]
+        local = _encoded("".join(asked), tokenizer)
+    return local
+
+
+def _asked(question: str, config: FocusConfig) -> str:
+    return config.question_template.replace("{question}", question.strip())
+
+
+def _encoded(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
+
+
+def _conversation(
+    messages: Conversation, history: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    if history:
+        raise ConfigurationError("A conversation holds what was said before: leave out `history`.")
+    if not tokenizer.chat_template:
+        raise ConfigurationError("The tokenizer has no chat template: ask a question, as one text, instead.")
+    if not messages or not all({"role", "content"} <= message.keys() for message in messages):
+        raise InputError(f"A conversation is a list of messages with `role` and `content`; got {messages!r}.")
+    # The template brings whatever special tokens it wants.
+    worded: Any = tokenizer.apply_chat_template(
+        [dict(message) for message in messages], add_generation_prompt=True, return_dict=False
+    )
+    return list(worded)

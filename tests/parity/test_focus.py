@@ -1,0 +1,89 @@
+"""Refreshing the chunks in focus alone: with all of them in focus it is refreshing all; otherwise just those."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from focusllm import FocusConfig, FocusModel
+from focusllm.decoding.recording import on_candidates
+from focusllm.decoding.state import FocusState
+from focusllm.errors import ConfigurationError
+from tiny import SMALL, random_ids, tiny_model
+
+LENGTHS = (75, 101, 40, 88)
+STEPS = [random_ids(len(LENGTHS), seed=100 + step) for step in range(6)]
+FOCUSED = replace(SMALL, candidate_refresh=4, focus_share=0.6, local_refresh="cached")
+
+
+def sequences() -> list[list[int]]:
+    return [random_ids(length, seed) for seed, length in enumerate(LENGTHS)]
+
+
+def prefilled(model: FocusModel, rows: list[list[int]]) -> FocusState:
+    longest = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+    return model.prefill(ids, mask)
+
+
+def decoded(config: FocusConfig, rows: list[list[int]], steps: list[list[int]]) -> torch.Tensor:
+    model = tiny_model("qwen2", config)
+    state = prefilled(model, rows)
+    scores = [state.logits]
+    for tokens in steps:
+        state = model.step(state, torch.tensor(tokens))
+        scores.append(state.logits)
+    return torch.stack(scores, dim=1)
+
+
+@pytest.mark.parametrize("local_refresh", ["recompute", "cached"])
+@pytest.mark.parametrize("candidate_refresh", [0, 4])
+def test_all_in_focus_is_all_refreshed(local_refresh: str, candidate_refresh: int) -> None:
+    every = replace(SMALL, local_refresh=local_refresh)
+    focused = replace(every, candidate_refresh=candidate_refresh, focus_share=1.0)
+    difference = decoded(focused, sequences(), STEPS) - decoded(every, sequences(), STEPS)
+    assert difference.abs().max() <= 1e-11
+
+
+def test_a_batch_equals_each_sequence_alone() -> None:
+    together = decoded(FOCUSED, sequences(), STEPS)
+    for index, row in enumerate(sequences()):
+        alone = decoded(FOCUSED, [row], [[tokens[index]] for tokens in STEPS])
+        assert (together[index] - alone[0]).abs().max() <= 1e-11
+    assert (together - decoded(replace(FOCUSED, focus_share=None), sequences(), STEPS)).abs().max() > 1e-6
+
+
+def test_the_fewest_chunks_that_reach_the_share_are_refreshed_and_no_others() -> None:
+    model = tiny_model("qwen2", FOCUSED)
+    state = prefilled(model, sequences()[:1])
+    for token in (5, 6, 7):
+        [local] = state.locals
+        assert local.candidates is not None
+        assert local.shares is not None
+        attention = on_candidates(local.shares)[0] / on_candidates(local.shares).sum()
+        before = [keys.clone() for keys, _ in local.candidates.layers]
+        focus = state.focus(0.6)
+        chosen = {number for _, number in focus}
+        held = attention[sorted(chosen)]
+        assert held.sum() >= 0.6 > held.sum() - held.min()
+        assert all(attention[number] <= held.min() for number in range(len(attention)) if number not in chosen)
+        state = model.step(state, torch.tensor([token]))
+        changed = {
+            number
+            for keys, (now, _) in zip(before, state.locals[0].candidates.layers, strict=True)  # type: ignore[union-attr]
+            for number in range(now.shape[2])
+            if not torch.equal(keys[:, :, number], now[:, :, number])
+        }
+        assert changed == chosen
+
+
+def test_settings_that_change_nothing_or_cannot_work_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="changes nothing"):
+        FocusConfig(focus_share=0.9)
+    with pytest.raises(ConfigurationError, match="at most 1"):
+        FocusConfig(candidate_refresh=16, focus_share=1.5)
+    model = tiny_model("qwen2", FOCUSED)
+    model.base.set_attn_implementation("eager")
+    with pytest.raises(ConfigurationError, match="cannot be recorded"):
+        prefilled(model, sequences())
