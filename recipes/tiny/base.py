@@ -1,16 +1,18 @@
 """Train the bundled base model from nothing: a small Llama with a window of 1,024 tokens.
 
-Sequences are documents with generated facts and questions about them, the standard library's own text, and
-runs of tokens that repeat. Lengths grow while training goes on, because finding a fact is learned far faster
-in short sequences and carries over to longer ones.
+What it is trained on is in sequences.py. Sequences grow while training goes on, because looking a fact up is
+learned far faster in short sequences and carries over to longer ones.
 """
 
 import argparse
 import random
+import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from sequences import ANSWER_WEIGHT, FIRST_WEIGHT, STAGES, SequenceDrawer
+from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
@@ -22,23 +24,21 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from focusllm.bundled.text import installation_texts
-from focusllm.training.fact_documents import FactDocumentMaker
 
 BATCH_TOKENS = 4096
-# Sequence length by the share of training that is over: (until, length).
-LENGTH_SCHEDULE = ((0.55, 256), (0.8, 512), (1.0, 1024))
-ANSWER_WEIGHT = 5.0
-TEXT_SHARE, COPY_SHARE = 0.22, 0.15
-QUESTION_BOS_SHARE = 0.3
+# After so many layers answers must show already, and how much that counts.
+EARLY_LAYERS, EARLY_WEIGHT = 6, 0.5
+# On CPUs the plain attention, compiled, is twice as fast as the fused one up to this length, and slower beyond.
+PLAIN_ATTENTION_LENGTH = 256
 
 
 def tiny_llama(vocab_size: int) -> LlamaForCausalLM:
-    """Build the untrained base: 8 layers of 192, 3.6M parameters."""
+    """Build the untrained base: 10 layers of 192, 4.5M parameters."""
     config = LlamaConfig(
         vocab_size=vocab_size,
         hidden_size=192,
         intermediate_size=512,
-        num_hidden_layers=8,
+        num_hidden_layers=10,
         num_attention_heads=6,
         num_key_value_heads=3,
         max_position_embeddings=1024,
@@ -50,15 +50,37 @@ def tiny_llama(vocab_size: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
+class EarlyAnswers:
+    """Reads answers off the output of a layer below the last, with the model's own head.
+
+    Source: the early-exit loss of LayerSkip (arXiv 2404.16710), here for the answers alone and at one layer.
+    Facts are then found in the lower layers, and the upper ones are free to read what candidates have found.
+    """
+
+    def __init__(self, model: LlamaForCausalLM, num_layers: int) -> None:
+        self._model = model
+        self._states: torch.Tensor | None = None
+        model.model.layers[num_layers - 1].register_forward_hook(self._keep)
+
+    def _keep(self, module: torch.nn.Module, arguments: tuple[object, ...], output: torch.Tensor) -> None:
+        self._states = output
+
+    def logits(self, is_answer: torch.Tensor) -> torch.Tensor:
+        """Return what the layer would say at the marked places of the latest forward pass."""
+        assert self._states is not None
+        return self._model.lm_head(self._model.model.norm(self._states[:, :-1].flatten(0, 1)[is_answer])).float()
+
+
 class BaseBatches(Dataset):
     """Batch ``i`` of the run, drawn from its own seed, so that a resumed run sees what it would have seen."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, num_batches: int, seed: int) -> None:
-        text = "".join(installation_texts("train"))
-        self._tokenizer = tokenizer
-        self._text_ids = tokenizer(text, verbose=False).input_ids
-        lines = [line for line in text.splitlines(keepends=True) if line.strip()]
-        self._documents = FactDocumentMaker(lines, len(text) / len(self._text_ids))
+        self._drawer = SequenceDrawer(
+            lambda text: tokenizer(text, add_special_tokens=False, verbose=False).input_ids,
+            tokenizer.bos_token_id,
+            len(tokenizer),
+            "".join(installation_texts("train")),
+        )
         self._num_batches = num_batches
         self._seed = seed
 
@@ -67,71 +89,54 @@ class BaseBatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"{self._seed}/{index}")
-        done = index / self._num_batches
-        length = next(length for until, length in LENGTH_SCHEDULE if done < until)
-        rows = [self._sequence(rng, length) for _ in range(BATCH_TOKENS // length)]
+        stage = next(stage for stage in STAGES if index / self._num_batches < stage.until)
+        rows = [self._drawer.draw(rng, stage) for _ in range(BATCH_TOKENS // stage.length)]
         input_ids, weights = zip(*rows, strict=True)
         return {"input_ids": torch.tensor(input_ids), "weights": torch.tensor(weights)}
 
-    def _sequence(self, rng: random.Random, length: int) -> tuple[list[int], list[float]]:
-        ids: list[int] = []
-        weights: list[float] = []
-        while len(ids) < length:
-            new_ids, new_weights = self._part(rng, length - len(ids))
-            ids += [self._tokenizer.bos_token_id, *new_ids]
-            weights += [0.0, *new_weights]
-        return ids[:length], weights[:length]
-
-    def _part(self, rng: random.Random, room: int) -> tuple[list[int], list[float]]:
-        kind = rng.random()
-        if room < 60 or kind < TEXT_SHARE:
-            start = rng.randrange(len(self._text_ids) - room)
-            return self._text_ids[start : start + room], [1.0] * room
-        if kind < TEXT_SHARE + COPY_SHARE:
-            return self._copies(rng, room)
-        return self._facts(rng, room)
-
-    def _copies(self, rng: random.Random, room: int) -> tuple[list[int], list[float]]:
-        run = [rng.randrange(3, self._tokenizer.vocab_size) for _ in range(rng.randint(8, max(9, room // 3)))]
-        ids = (run * (room // len(run) + 1))[:room]
-        # The first time round nothing can be predicted.
-        return ids, [0.0] * min(len(run), room) + [1.0] * max(0, room - len(run))
-
-    def _facts(self, rng: random.Random, room: int) -> tuple[list[int], list[float]]:
-        num_questions = rng.randint(1, 4) if room < 400 else rng.randint(2, 8)
-        num_tokens = int((room - 24 * num_questions) * rng.uniform(0.4, 1.0))
-        document = self._documents.draw(rng, num_tokens, num_questions)
-        ids = self._encode("".join(piece.text for piece in document.pieces))
-        excess = len(ids) + 24 * num_questions - room
-        if excess > 0 and num_tokens > 60:
-            return self._facts(rng, room)
-        weights = [1.0] * len(ids)
-        for question in document.questions:
-            lead = [self._tokenizer.bos_token_id] if rng.random() < QUESTION_BOS_SHARE else []
-            question_ids, answer_ids = lead + self._encode(question.text), self._encode(question.answer)
-            ids += question_ids + answer_ids
-            weights += [0.3] * len(question_ids) + [ANSWER_WEIGHT] * len(answer_ids)
-        return ids, weights
-
-    def _encode(self, text: str) -> list[int]:
-        return self._tokenizer(text, add_special_tokens=False, verbose=False).input_ids
-
 
 class BaseTrainer(Trainer):
-    """A Trainer whose loss weighs answers above other tokens; it also logs how many answer tokens are right."""
+    """A Trainer whose loss weighs tokens; it also logs how many answers begin, and go on, as they should."""
+
+    def __init__(self, early: EarlyAnswers, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._early = early
 
     def compute_loss(
         self, model: torch.nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, **_: object
     ) -> torch.Tensor:
         """Weigh each token's cross-entropy."""
-        logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1].flatten(0, 1).float()
+        self._choose_attention(inputs["input_ids"])
         targets, weights = inputs["input_ids"][:, 1:].flatten(), inputs["weights"][:, 1:].flatten()
+        # Autocast around the compiled model; inside it (the Trainer's own) gradients were not finite on CPUs.
+        with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16):
+            logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1].flatten(0, 1).float()
+            is_answer = weights >= ANSWER_WEIGHT
+            early_logits = self._early.logits(is_answer)
         losses = torch.nn.functional.cross_entropy(logits, targets, reduction="none")
+        early_losses = torch.nn.functional.cross_entropy(early_logits, targets[is_answer], reduction="none")
         if self.state.global_step % self.args.logging_steps == 0:
-            is_answer = weights == ANSWER_WEIGHT
-            right = (logits.argmax(-1) == targets)[is_answer].float().mean()
-            self.log({"answer_accuracy": right.item(), "sequence_length": inputs["input_ids"].shape[1]})
-        return (losses * weights).sum() / weights.sum()
+            is_right = (logits.argmax(-1) == targets).float()
+            self.log(
+                {
+                    "first_accuracy": is_right[weights == FIRST_WEIGHT].mean().item(),
+                    "rest_accuracy": is_right[weights == ANSWER_WEIGHT].mean().item(),
+                    "early_accuracy": (early_logits.argmax(-1) == targets[is_answer]).float().mean().item(),
+                    "sequence_length": inputs["input_ids"].shape[1],
+                }
+            )
+        early_loss = (early_losses * weights[is_answer]).sum() / weights[is_answer].sum()
+        return (losses * weights).sum() / weights.sum() + EARLY_WEIGHT * early_loss
+
+    def _choose_attention(self, input_ids: torch.Tensor) -> None:
+        is_plain = input_ids.device.type == "cpu" and input_ids.shape[1] <= PLAIN_ATTENTION_LENGTH
+        wanted = "eager" if is_plain else "sdpa"
+        if self.model.config._attn_implementation != wanted:
+            self.model.set_attn_implementation(wanted)
+
+    def _get_train_sampler(self, *_: object) -> SequentialSampler:
+        # The batches carry their own order (lengths grow), so they must not be shuffled.
+        return SequentialSampler(self.train_dataset)
 
 
 def main() -> None:
@@ -139,9 +144,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=7000)
+    parser.add_argument("--steps", type=int, default=6_400)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=shutil.which("c++") is not None,
+        help="Compile the model, which takes a C++ compiler and is twice as fast (default: where there is one).",
+    )
     options = parser.parse_args()
 
     set_seed(options.seed)
@@ -152,31 +163,34 @@ def main() -> None:
         max_steps=options.steps,
         per_device_train_batch_size=1,
         learning_rate=options.learning_rate,
-        lr_scheduler_type="cosine",
+        lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": options.steps // 4},
         warmup_steps=100,
-        weight_decay=0.01,
+        weight_decay=0.1,
         adam_beta2=0.95,
         max_grad_norm=1.0,
-        bf16=True,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=20,
-        save_steps=200,
+        save_steps=250,
         save_total_limit=2,
         report_to="none",
         dataloader_num_workers=0,
         remove_unused_columns=False,
         seed=options.seed,
     )
+    model = tiny_llama(len(tokenizer))
+    early = EarlyAnswers(model, EARLY_LAYERS)
+    if options.compile:
+        model.compile(dynamic=False)
     trainer = BaseTrainer(
-        model=tiny_llama(len(tokenizer)),
+        early,
+        model=model,
         args=arguments,
         train_dataset=BaseBatches(tokenizer, options.steps, options.seed),
         data_collator=lambda batches: batches[0],
     )
-    # The batches carry their own order (lengths grow), so the sampler must not shuffle them.
-    trainer._get_train_sampler = lambda *_: torch.utils.data.SequentialSampler(trainer.train_dataset)  # type: ignore[method-assign]
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)
-    trainer.model.to(torch.bfloat16).save_pretrained(options.output)
+    model.to(torch.bfloat16).save_pretrained(options.output)
     tokenizer.save_pretrained(options.output)
 
 

@@ -7,6 +7,7 @@ its own share of the vocabulary (see :mod:`focusllm.bundled.text`). Source: ours
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words, share_of
@@ -102,6 +103,12 @@ _CONSONANTS = [
 ]
 _VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ee", "io", "ou"]
 _ENDINGS = ["", "", "n", "r", "s", "l", "m", "nd", "rk", "ll", "x", "ston", "ville", "son", "man", "ton"]
+
+
+# Share of statements whose glue is random words, where the value can be told from them.
+SCATTERED_SHARE = 0.15
+# The answer to a question about what the text does not say.
+NOT_STATED = " not stated\n"
 
 
 @dataclass(frozen=True)
@@ -203,9 +210,11 @@ def draw_rival(rng: random.Random, fact: Fact) -> Fact:
 def state(rng: random.Random, fact: Fact) -> str:
     """Word ``fact`` as one statement, with its capital letter and its end."""
     core = draw_core(rng, has_entity=fact.entity is not None)
+    if rng.random() < SCATTERED_SHARE and _stands_out(fact.value):
+        core = _scattered_core(rng, has_entity=fact.entity is not None)
     if rng.random() < 0.1:
         core = core.replace("{v}", rng.choice(QUOTES))
-    opener = rng.choice(OPENERS) + " " if rng.random() < 0.4 else ""
+    opener = _draw_opener(rng)
     closer = " " + rng.choice(CLOSERS) if rng.random() < 0.2 else ""
     follow_up = " " + rng.choice(FOLLOW_UPS) if rng.random() < 0.25 else ""
     end = "." if follow_up or rng.random() < 0.85 else rng.choice(("", "!", ";", ","))
@@ -216,6 +225,39 @@ def state(rng: random.Random, fact: Fact) -> str:
     return sentence[0].upper() + sentence[1:] if is_raised else sentence
 
 
+def _stands_out(value: str) -> bool:
+    """Say whether a value can be told from words around it: it has a digit or a capital letter."""
+    return any(character.isdigit() or character.isupper() for character in value)
+
+
+def _scattered_core(rng: random.Random, has_entity: bool) -> str:
+    """Put key, entity and value among words that mean nothing: whatever glues a statement together must do."""
+    slots = ["{k}", "{v}", *(["{e}"] if has_entity else [])]
+    rng.shuffle(slots)
+    parts = [part for slot in slots for part in (*_glue(rng), slot)]
+    return " ".join(parts + _glue(rng))
+
+
+def _glue(rng: random.Random) -> list[str]:
+    return [_train_word(rng) for _ in range(rng.choice((0, 1, 1, 2, 3)))]
+
+
+def _draw_opener(rng: random.Random) -> str:
+    kind = rng.random()
+    if kind < 0.3:
+        return rng.choice(OPENERS) + " "
+    if kind < 0.4:
+        # Words that mean nothing here: what surrounds a fact must not matter.
+        words = " ".join(_train_word(rng) for _ in range(rng.randint(2, 6)))
+        return words + rng.choice((", ", ", and ", " that ", ": ", ". ", " because ", " when "))
+    return ""
+
+
+def state_plainly(fact: Fact) -> str:
+    """Word ``fact`` in the one plainest way, which is what a model learns first."""
+    return f"The{fact.subject.removeprefix('the')} is {fact.value}."
+
+
 def ask(rng: random.Random, fact: Fact) -> Question:
     """Word a question for ``fact``; the answer ends with a line break, so that a reader knows when to stop."""
     subject = fact.subject
@@ -224,6 +266,15 @@ def ask(rng: random.Random, fact: Fact) -> Question:
     form = rng.choice(QUESTION_FORMS)
     text = form.replace("{s}", subject).replace("{S}", subject[0].upper() + subject[1:])
     return Question(text, f" {fact.value}\n")
+
+
+def ask_unstated(rng: random.Random, stated: Sequence[Fact]) -> Question:
+    """Word a question for a fact that is not stated, but shares its key or entity with one that is."""
+    known = {(fact.key, fact.entity) for fact in stated}
+    fact = draw_rival(rng, rng.choice(stated))
+    if (fact.key, fact.entity) in known:
+        return ask_unstated(rng, stated)
+    return Question(ask(rng, fact).text, NOT_STATED)
 
 
 def repeated_filler(rng: random.Random, num_sentences: int) -> list[str]:

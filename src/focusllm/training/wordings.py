@@ -60,6 +60,56 @@ REPORTED = _items(
     |we went from nothing to {v} for {s}|the board made {v} {s}|everyone takes {v} to be {s}|I think of {v} as {s}
     |the guard only knows {s}, {v}|all of us had {v} for {s}|there is {s}, and it is {v}|here is {s}: {v}"""
 )
+PHRASE_VERBS = _items(
+    """went with|came to|fell back on|looks at|spoke of|opted for|insists on|asked for|moved over to|switched to
+    |hit upon|ran into|holds on to|hangs on to|stands by|votes for|argued for|is happy with|is content with|lives with
+    |makes do with|sticks to|counts on|speaks of|writes of|thinks of|dreams of|was left with|was given|was granted
+    |was handed|is served by|was met by|is tied to|points at|signed up for|pays for|works with|turned to|turns to
+    |came down to|is bound to|bet on|builds on|runs on|trades on|passes for|grew fond of|came away with|is down to"""
+)
+ROLES_OF_PHRASE = _items(
+    """as its {k}|as the {k}|for its {k}|for the {k}|for a {k}|when the {k} is asked for|if the {k} is meant
+    |in the matter of the {k}|where a {k} is needed|in all that touches the {k}|whenever the {k} comes up
+    |as soon as the {k} is mentioned|because of its {k}|since its {k} is that|instead of another {k}|and no other {k}
+    |as its own {k}|as the old {k}|as the best {k}|as the only {k}|as the next {k}|by way of a {k}
+    |, its {k}|, the {k}"""
+)
+TOLD = _items(
+    """whoever needs {s} may write {v}|those who want {s} are sent to {v}|people call {v} {s}|many say {s} is {v}
+    |nobody but the cook knew that {s} was {v}|a visitor was shown {v} as {s}|children learn that {s} is {v}
+    |the old map marks {v} as {s}|the book on the shelf lists {s} under {v}|page {n} has {v} down as {s}
+    |chapter {n} names {s}, and it is {v}|in the last edition {s} is {v}|a note on the desk reads {v}, meaning {s}
+    |the stone in the yard bears {v}, which is {s}|the phone rang, and a voice gave {s} as {v}
+    |ask for {s} and you get {v}|search for {s} and you see {v}
+    |were anybody to want {s}, {v} would be the reply|should {s} be lost, remember {v}|were it not for {v}, {s}
+    would be missing|after the vote {s} went to {v}|after much talk {s} is {v} again|it took {n} days to make {v} {s}
+    |the typist put {v} where {s} goes|the judge read out {s}, and it was {v}|no one could guess that {s} is {v}
+    |only {v} will do for {s}|nothing but {v} is right for {s}|the reply to the letter about {s} was {v}
+    |the guide said {v} when somebody asked for {s}|once there was another, but now {s} is {v}
+    |for {n} years {s} was {v}|{v} has been {s} for {n} years|{v} it is, as {s}|{v}, they said, would be {s}
+    |{v}, and nothing else, is {s}|{v} - this is {s}|{v} - so the file has {s}|{v}: so much for {s}|{v} won as {s}
+    |{v} appears in the box for {s}|{v} can be found under {s}|{v} came up when {s} was discussed
+    |the crew agreed on {v} for {s}|the town voted {v} to be {s}|the family kept {v} as {s}
+    |the owner prefers {v} as {s}
+    |the teacher wrote {v} on the board as {s}|the prize for finding {s} went to whoever said {v}
+    |the screen flashed {v} for {s}|the system returned {v} for {s}|the query for {s} gave {v}
+    |the row of {s} holds {v}"""
+)
+ENTITY_TOLD = _items(
+    """workers in {e} say the {k} is {v}|friends of {e} know {v} as the {k}|those at {e} found {v} to be the {k}
+    |when {e} opened, {v} became the {k}|when {e} was asked about the {k}, it was {v}|before {e} moved, its {k} was {v}
+    |the {k} at hand for {e} was {v}|near {e} there is {v}, the {k}|down in {e}, {v} is the {k}|here at {e} the {k}
+    is {v}|the poster of {e} shows {v} for the {k}|the letter from {e} confirms {v} as its {k}
+    |the people of {e} made {v} their {k}|the head of {e} named {v} as the {k}|by order of {e} the {k} is {v}
+    |{e} let {v} be the {k}|{e} took {v} to be the {k}|{e} got itself {v} for a {k}|{e} could use {v} for the {k}
+    |{e} could do no better than {v} as {k}|{e} never had a {k} other than {v}|{e} owes its {k}, {v}, to luck
+    |{e} and its {k}, {v}, are famous|{e} is proud of its {k}, {v}|{e}, of all places, has {v} as its {k}
+    |{e} would not be the same without {v} as its {k}|{e} put {v} in the box marked {k}|{e} answered {v} to the {k}
+    question|{v} works for {e} as the {k}|{v} was brought to {e} as its {k}|{v} is what {e} goes by for its {k}
+    |{v} has been at {e} as the {k}|{v} will serve {e} as {k}|of all things, {e} has {v} as {k}|the {k}, at least in
+    {e}, is {v}|the only {k} that {e} ever had is {v}|the {k} of choice at {e} is {v}|if {e} has a {k}, it is {v}
+    |we asked {e} about the {k} and got {v}|the {k} was changed by {e} to {v}|the {k} that suits {e} is {v}"""
+)
 STRUCTURED = _items(
     """{s}: {v}|{s} = {v}|{s} -> {v}|{s} / {v}|{s} - {v}|[{s}] {v}|{s}; {v}|{s}, {v}|{v}: {s}|{v} ({s})|{v} - {s}"""
 )
@@ -114,23 +164,29 @@ QUESTION_FORMS = (
 
 def draw_core(rng: random.Random, has_entity: bool) -> str:
     """Draw the core of a statement, with its slots open."""
-    kind = rng.random()
-    if has_entity and kind < 0.2:
-        return f"{{e}} {rng.choice(ENTITY_VERBS)} {{v}} {rng.choice(ROLES)}"
-    if has_entity and kind < 0.35:
-        return rng.choice(ENTITY_KEY)
-    if has_entity and kind < 0.42:
-        return rng.choice(STRUCTURED_ENTITY)
+    if has_entity and rng.random() < 0.55:
+        return _draw_entity_core(rng)
     subject = rng.choice(SUBJECTS_ENTITY if has_entity else SUBJECTS_PLAIN)
     return _draw_subject_core(rng).replace("{s}", subject).replace("{n}", str(rng.randint(1, 99)))
 
 
+def _draw_entity_core(rng: random.Random) -> str:
+    kind = rng.random()
+    if kind < 0.25:
+        return f"{{e}} {rng.choice(ENTITY_VERBS)} {{v}} {rng.choice(ROLES)}"
+    if kind < 0.5:
+        return f"{{e}} {rng.choice(PHRASE_VERBS)} {{v}} {rng.choice(ROLES_OF_PHRASE)}".replace(" ,", ",")
+    if kind < 0.7:
+        return rng.choice(ENTITY_KEY)
+    return rng.choice(ENTITY_TOLD if kind < 0.9 else STRUCTURED_ENTITY)
+
+
 def _draw_subject_core(rng: random.Random) -> str:
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.35:
         return f"{{s}} {rng.choice(LINKS)} {{v}}"
-    if kind < 0.55:
+    if kind < 0.5:
         return f"{{v}} {rng.choice(INVERSE_LINKS)} {{s}}"
-    if kind < 0.62:
+    if kind < 0.57:
         return rng.choice(STRUCTURED)
-    return rng.choice(REPORTED)
+    return rng.choice(REPORTED if kind < 0.78 else TOLD)

@@ -11,7 +11,7 @@ from focusllm.evaluation.tasks import passkey
 from focusllm.training.examples import DrawSettings, ExampleDrawer
 from focusllm.training.fact_documents import FactDocumentMaker
 from focusllm.training.fact_source import FactSource
-from focusllm.training.facts import ask, draw_fact, draw_rival, repeated_filler, state
+from focusllm.training.facts import NOT_STATED, ask, ask_unstated, draw_fact, draw_rival, repeated_filler, state
 from tiny import tiny_tokenizer
 
 LINES = [f"line {n} of some text that goes on\n" for n in range(200)]
@@ -125,3 +125,24 @@ def test_rivals_are_not_the_fact() -> None:
         fact = draw_fact(rng)
         rival = draw_rival(rng, fact)
         assert (rival.key, rival.entity) != (fact.key, fact.entity) or rival.value == fact.value
+
+
+def test_every_statement_holds_its_fact_letter_for_letter() -> None:
+    rng = random.Random(0)
+    for _ in range(3000):
+        fact = draw_fact(rng)
+        sentence = state(rng, fact)
+        assert fact.value in sentence
+        for part in (fact.key, fact.entity or ""):
+            # An opening letter may be raised.
+            assert part[1:] in sentence
+
+
+def test_what_is_not_stated_is_asked_for_as_such() -> None:
+    rng = random.Random(0)
+    for _ in range(300):
+        stated = [draw_fact(rng) for _ in range(3)]
+        question = ask_unstated(rng, stated)
+        assert question.answer == NOT_STATED
+        lowered = question.text.lower()
+        assert not any(fact.key in lowered and (fact.entity or "").lower() in lowered for fact in stated if fact.entity)
