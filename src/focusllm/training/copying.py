@@ -40,15 +40,15 @@ def copy_hidden_states(base: PreTrainedModel, adapter: CandidateAdapter, token_i
     attentions = attention_modules(base, adapter.family)
     values = {number: _full_values(adapter, number) for number in range(len(attentions) // 2, len(attentions))}
     with _seen(base, adapter, values) as seen:
-        backbone: Any = backbone_of(base)
-        backbone(input_ids=token_ids, use_cache=False)
+        backbone_of(base)(input_ids=token_ids, use_cache=False)
     for number, value in values.items():
         written = _written_by_values(attentions[number], adapter.family.projections["o"], value.out_features)
-        weight, bias = _affine_map(*seen[number], has_bias=value.candidate_bias is not None)
+        own_bias: Any = value.candidate_bias
+        weight, bias = _affine_map(*seen[number], has_bias=own_bias is not None)
         to_values = torch.linalg.pinv(written, rtol=_SMALLEST_DIRECTION)
         value.candidate_weight.copy_(to_values @ weight)
-        if value.candidate_bias is not None:
-            value.candidate_bias.copy_(to_values @ bias)
+        if own_bias is not None:
+            own_bias.copy_(to_values @ bias)
 
 
 def _full_values(adapter: CandidateAdapter, layer: int) -> CandidateProjection:
