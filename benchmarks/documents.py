@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from side_by_side import Figures, compare, timed
+from side_by_side import Figures, compare, real_tokens, timed
 
 WAYS = (
     "text given with each question",
@@ -25,13 +25,11 @@ QUESTIONS = ("What is the color of the door?", "What is the name of the author?"
 def ask_twice(way: str, options: argparse.Namespace) -> Figures:
     """Ask two questions and time the second one."""
     from focusllm import FocusModel
-    from focusllm.bundled.text import installation_texts
 
     refresh = 0 if way.endswith("once") else 1
     model = FocusModel.from_pretrained(config={"local_refresh": "cached", "candidate_refresh": refresh})
-    token_ids = model.encode("".join(installation_texts("evaluation")))
     assert model.tokenizer is not None
-    text = str(model.tokenizer.decode((token_ids * (options.tokens // len(token_ids) + 1))[: options.tokens]))
+    text = str(model.tokenizer.decode(real_tokens(model, options.tokens)))
     with tempfile.TemporaryDirectory() as folder:
         source: Any = text
         if way == "indexed":

@@ -3,7 +3,7 @@
 import argparse
 import time
 
-from side_by_side import Figures, compare
+from side_by_side import Figures, compare, real_tokens
 
 WAYS = ("base's own forward", "index")
 COLUMNS = {"seconds": ("seconds", 1.0, 2), "peak_bytes": ("peak memory, GB", 1e9, 2)}
@@ -15,12 +15,10 @@ def read_all(way: str, options: argparse.Namespace) -> Figures:
     from transformers.cache_utils import DynamicCache
 
     from focusllm import FocusModel
-    from focusllm.bundled.text import installation_texts
     from focusllm.cli.progress import peak_memory_bytes
 
     model = FocusModel.from_pretrained(options.model, options.adapter)
-    token_ids = model.encode("".join(installation_texts("evaluation")))
-    token_ids = (token_ids * (options.tokens // len(token_ids) + 1))[: options.tokens]
+    token_ids = real_tokens(model, options.tokens)
     document = model._reader.open(token_ids)
     blocks = [model._engine._chunk_block(chunk) for chunk in document.chunks]
     at_once = model._engine._num_together(len(document.chunks[0]), model._reader._usual_prompt)[0]

@@ -6,7 +6,7 @@ import tempfile
 import time
 from typing import Any
 
-from side_by_side import Figures, compare
+from side_by_side import Figures, compare, real_tokens
 
 LENGTHS = ("16000", "32000", "64000", "128000", "256000", "512000")
 COLUMNS = {
@@ -19,14 +19,11 @@ COLUMNS = {
 def read_and_ask(way: str, options: argparse.Namespace) -> Figures:
     """Index a document of ``way`` tokens and ask one question about it."""
     from focusllm import FocusModel
-    from focusllm.bundled.text import installation_texts
     from focusllm.cli.progress import peak_memory_bytes
 
     settings = {"chunk_length": options.chunk_length, "chunk_overlap": 0, "local_refresh": "cached"}
     model = FocusModel.from_pretrained(config=settings)
-    token_ids = model.encode("".join(installation_texts("evaluation")))
-    num_tokens = int(way)
-    token_ids = (token_ids * (num_tokens // len(token_ids) + 1))[:num_tokens]
+    token_ids = real_tokens(model, int(way))
     with tempfile.TemporaryDirectory() as folder:
         storing: dict[str, Any] = {"folder": folder + "/document", "device_budget": 0} if options.disk else {}
         started = time.perf_counter()

@@ -46,6 +46,14 @@ def timed(decode: Callable[[Ticks], object]) -> Figures:
     }
 
 
+def real_tokens(model: Any, count: int) -> list[int]:
+    """Return so many tokens of real text, going round where it ends."""
+    from focusllm.bundled.text import installation_texts
+
+    token_ids = model.encode("".join(installation_texts("evaluation")))
+    return (token_ids * (count // len(token_ids) + 1))[:count]
+
+
 def compare(
     parser: argparse.ArgumentParser,
     ways: Sequence[str],

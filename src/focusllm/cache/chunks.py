@@ -76,8 +76,13 @@ class ChunkBatch:
         """Return the bytes of the chunks' own keys and values, at home or at hand."""
         if self.home is not None:
             return self.home.num_bytes()
-        own = (states[..., : self.num_own, :] for pair in cache_tensors(self.cache) for states in pair)
-        return sum(states.numel() * states.element_size() for states in own)
+        return sum(states.numel() * states.element_size() for pair in self.own_tensors() for states in pair)
+
+    def own_tensors(self) -> LayerTensors:
+        """Return views of the chunks' own keys and values, which are at hand."""
+        return [
+            (keys[..., : self.num_own, :], values[..., : self.num_own, :]) for keys, values in cache_tensors(self.cache)
+        ]
 
     def num_bytes_once_at_hand(self, bytes_per_token: int) -> int:
         """Return about how many bytes the keys and values would take at hand."""
@@ -85,10 +90,7 @@ class ChunkBatch:
 
     def keep_in_eight_bits(self) -> None:
         """Round the chunks' own keys and values to eight bits, which are restored whenever they are needed."""
-        own = [
-            (keys[..., : self.num_own, :], values[..., : self.num_own, :]) for keys, values in cache_tensors(self.cache)
-        ]
-        self.home = EightBitHome([(to_eight_bits(keys), to_eight_bits(values)) for keys, values in own])
+        self.home = EightBitHome([(to_eight_bits(keys), to_eight_bits(values)) for keys, values in self.own_tensors()])
         self.stays = False
         self.leave()
 

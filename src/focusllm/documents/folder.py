@@ -16,7 +16,6 @@ from torch import Tensor
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
 from focusllm.cache.eight_bits import EightBitHome, EightBits
-from focusllm.cache.layers import cache_tensors
 from focusllm.chunking import cut_into_chunks
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
@@ -245,10 +244,10 @@ def _shard_tensors(batch: ChunkBatch, start: int, end: int) -> dict[str, Tensor]
                 tensors[f"layers.{index}.{name}{_SCALES}"] = _own_copy(states.scales[start:end])
         return tensors
     # What is away has another folder for its home.
-    at_hand = cache_tensors(batch.cache) if batch.away is None else batch.away.load()
-    for index, pair in enumerate(at_hand):
+    own = batch.own_tensors() if batch.away is None else batch.away.load()
+    for index, pair in enumerate(own):
         for name, states in zip(_NAMES, pair, strict=True):
-            tensors[f"layers.{index}.{name}"] = _own_copy(states[start:end, :, : batch.num_own])
+            tensors[f"layers.{index}.{name}"] = _own_copy(states[start:end])
     return tensors
 
 
