@@ -24,7 +24,7 @@ def read_all(way: str, options: argparse.Namespace) -> Figures:
     at_once = model._engine._num_together(len(document.chunks[0]), model._reader._usual_prompt)[0]
     kept = []
     # What runs first is slower.
-    model.base.base_model(torch.tensor(blocks[1 : at_once + 1]))
+    model.base.base_model(torch.tensor(blocks[:1]))
     started = time.perf_counter()
     if way == "index":
         model.index(token_ids)
