@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from optimizer import MuonWithAdamW
 from sequences import ANSWER_WEIGHT, FIRST_WEIGHT, STAGES, SequenceDrawer
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
@@ -134,6 +135,12 @@ class BaseTrainer(Trainer):
         if self.model.config._attn_implementation != wanted:
             self.model.set_attn_implementation(wanted)
 
+    def create_optimizer(self, model: torch.nn.Module | None = None) -> torch.optim.Optimizer:
+        """Make the optimizer once."""
+        if self.optimizer is None:
+            self.optimizer = MuonWithAdamW(self.model, self.args.learning_rate, self.args.weight_decay)
+        return self.optimizer
+
     def _get_train_sampler(self, *_: object) -> SequentialSampler:
         # The batches carry their own order (lengths grow), so they must not be shuffled.
         return SequentialSampler(self.train_dataset)
@@ -167,7 +174,6 @@ def main() -> None:
         lr_scheduler_kwargs={"num_decay_steps": options.steps // 4},
         warmup_steps=100,
         weight_decay=0.1,
-        adam_beta2=0.95,
         max_grad_norm=1.0,
         use_cpu=not torch.cuda.is_available(),
         logging_steps=20,

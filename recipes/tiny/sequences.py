@@ -19,10 +19,10 @@ from focusllm.training.facts import (
     draw_fact,
     draw_rival,
     draw_value,
-    pseudo_word,
     state,
     state_plainly,
 )
+from focusllm.training.names import pseudo_word
 
 Encode = Callable[[str], list[int]]
 Weighted = tuple[list[int], list[float]]
@@ -65,7 +65,7 @@ class Stage:
 
 STAGES = (
     Stage(
-        2475 / 6400,
+        2200 / 6400,
         128,
         plain=0.5,
         breaks=0.2,
@@ -77,7 +77,7 @@ STAGES = (
         text=0.02,
     ),
     Stage(
-        3900 / 6400,
+        3600 / 6400,
         256,
         plain=0.2,
         breaks=0.4,
@@ -89,7 +89,7 @@ STAGES = (
         text=0.05,
     ),
     Stage(
-        5200 / 6400,
+        4900 / 6400,
         512,
         plain=0.1,
         breaks=0.4,

@@ -58,7 +58,7 @@ class FactDocumentMaker:
 
     def _filler(self, rng: random.Random, num_characters: int) -> list[Piece]:
         kind = rng.random()
-        if kind < 0.45:
+        if kind < 0.55:
             return self._real_lines(rng, num_characters)
         if kind < 0.8:
             return _repeated_sentences(rng, num_characters)

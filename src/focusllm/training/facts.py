@@ -7,10 +7,12 @@ its own share of the vocabulary (see :mod:`focusllm.bundled.text`). Source: ours
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words, share_of
+from focusllm.training.names import draw_names, proper_name, pseudo_word, similar_name
 from focusllm.training.wordings import CLOSERS, FOLLOW_UPS, OPENERS, QUESTION_FORMS, QUOTES, SUBJECTS_ENTITY, draw_core
 
 NATURAL_KEYS = tuple(
@@ -66,47 +68,11 @@ _PLACE_NOUNS = [
     "hotel",
     "lab",
 ]
-_CONSONANTS = [
-    "b",
-    "c",
-    "d",
-    "f",
-    "g",
-    "h",
-    "j",
-    "k",
-    "l",
-    "m",
-    "n",
-    "p",
-    "r",
-    "s",
-    "t",
-    "v",
-    "w",
-    "z",
-    "br",
-    "ch",
-    "cl",
-    "cr",
-    "dr",
-    "fl",
-    "gr",
-    "kl",
-    "pl",
-    "pr",
-    "sh",
-    "sk",
-    "st",
-    "th",
-    "tr",
-]
-_VOWELS = ["a", "e", "i", "o", "u", "a", "e", "i", "o", "ai", "ea", "ee", "io", "ou"]
-_ENDINGS = ["", "", "n", "r", "s", "l", "m", "nd", "rk", "ll", "x", "ston", "ville", "son", "man", "ton"]
-
 
 # Share of statements whose glue is random words, where the value can be told from them.
 SCATTERED_SHARE = 0.15
+# Share of those left in which some words of the wording are exchanged for random ones.
+NOISY_SHARE, EXCHANGED_SHARE = 0.3, 0.3
 # The answer to a question about what the text does not say.
 NOT_STATED = " not stated\n"
 
@@ -133,16 +99,6 @@ class Question:
     answer: str
 
 
-def pseudo_word(rng: random.Random, syllables: int) -> str:
-    """Make a pronounceable word of so many syllables that no dictionary holds."""
-    parts = [rng.choice(_CONSONANTS) + rng.choice(_VOWELS) for _ in range(syllables)]
-    return "".join(parts) + rng.choice(_ENDINGS)
-
-
-def _proper_name(rng: random.Random) -> str:
-    return pseudo_word(rng, rng.choice((1, 2, 2, 3))).capitalize()
-
-
 def _train_word(rng: random.Random) -> str:
     return rng.choice(installation_words("train"))
 
@@ -164,11 +120,11 @@ def draw_entity(rng: random.Random) -> str:
     """Draw an entity: a person, a place, a numbered or a named thing."""
     kind = rng.random()
     if kind < 0.3:
-        return _proper_name(rng)
+        return proper_name(rng)
     if kind < 0.5:
-        return f"{_proper_name(rng)} {_proper_name(rng)}"
+        return " ".join(draw_names(rng, 2))
     if kind < 0.7:
-        return f"the {_proper_name(rng)} {rng.choice(_PLACE_NOUNS)}"
+        return f"the {proper_name(rng)} {rng.choice(_PLACE_NOUNS)}"
     if kind < 0.8:
         return f"{rng.choice(_PLACE_NOUNS)} {rng.randint(1, 999)}"
     return f"the {_train_word(rng)} {rng.choice(_PLACE_NOUNS)}"
@@ -177,11 +133,11 @@ def draw_entity(rng: random.Random) -> str:
 def draw_value(rng: random.Random) -> str:
     """Draw a value: mostly numbers, names and words; some codes, times and decimals."""
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.3:
         digits = rng.choice((1, 2, 3, 4, 4, 5, 5, 5, 6, 7, 8))
         return str(rng.randint(10 ** (digits - 1), 10**digits - 1))
-    if kind < 0.6:
-        return " ".join(_proper_name(rng) for _ in range(rng.choice((1, 2, 2))))
+    if kind < 0.58:
+        return " ".join(draw_names(rng, rng.choice((1, 2, 2, 2, 3))))
     if kind < 0.85:
         return " ".join(_train_word(rng) for _ in range(rng.choice((1, 1, 2, 3))))
     if kind < 0.9:
@@ -200,11 +156,24 @@ def draw_fact(rng: random.Random) -> Fact:
 
 def draw_rival(rng: random.Random, fact: Fact) -> Fact:
     """Draw a fact that shares its key or its entity with ``fact``, so that half a match is not enough."""
+    value = _similar_value(rng, fact.value) if rng.random() < 0.3 else draw_value(rng)
     if fact.entity is not None and rng.random() < 0.5:
-        return Fact(draw_key(rng), fact.entity, draw_value(rng))
+        return Fact(draw_key(rng), fact.entity, value)
     if fact.entity is not None:
-        return Fact(fact.key, draw_entity(rng), draw_value(rng))
-    return Fact(f"{_train_word(rng)} {fact.key.split()[-1]}", None, draw_value(rng))
+        return Fact(fact.key, draw_entity(rng), value)
+    return Fact(f"{_train_word(rng)} {fact.key.split()[-1]}", None, value)
+
+
+def _similar_value(rng: random.Random, value: str) -> str:
+    """Change a part of a number or a name, so that copying must keep its place; other values are drawn anew."""
+    if value.isdigit() and len(value) > 2:
+        place = rng.randrange(1, len(value))
+        return value[:place] + str(rng.randint(0, 9)) + value[place + 1 :]
+    words = value.split()
+    if all(word.isalpha() and word[0].isupper() for word in words):
+        place = rng.randrange(len(words))
+        return " ".join([*words[:place], similar_name(rng, words[place]), *words[place + 1 :]])
+    return draw_value(rng)
 
 
 def state(rng: random.Random, fact: Fact) -> str:
@@ -212,6 +181,8 @@ def state(rng: random.Random, fact: Fact) -> str:
     core = draw_core(rng, has_entity=fact.entity is not None)
     if rng.random() < SCATTERED_SHARE and _stands_out(fact.value):
         core = _scattered_core(rng, has_entity=fact.entity is not None)
+    elif rng.random() < NOISY_SHARE and _stands_out(fact.value):
+        core = _noisy_core(rng, core)
     if rng.random() < 0.1:
         core = core.replace("{v}", rng.choice(QUOTES))
     opener = _draw_opener(rng)
@@ -236,6 +207,17 @@ def _scattered_core(rng: random.Random, has_entity: bool) -> str:
     rng.shuffle(slots)
     parts = [part for slot in slots for part in (*_glue(rng), slot)]
     return " ".join(parts + _glue(rng))
+
+
+def _noisy_core(rng: random.Random, core: str) -> str:
+    """Exchange words of a wording for random ones: a reader meets words it has never seen in every place."""
+    return re.sub(
+        r"(?<![{<\w'])[a-z]{4,}(?![}>\w'])",
+        lambda match: (
+            rng.choice((_train_word(rng), pseudo_word(rng, 2))) if rng.random() < EXCHANGED_SHARE else match[0]
+        ),
+        core,
+    )
 
 
 def _glue(rng: random.Random) -> list[str]:

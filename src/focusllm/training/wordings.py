@@ -1,10 +1,12 @@
-"""The grammar that words facts: lists of parts, put together at random. Data, and one function.
+"""The wordings of facts: lists of parts, put together at random. Data, and one function.
 
 Slots: ``{s}`` the subject ("the color of Velmar"), ``{k}`` the bare key, ``{e}`` the entity, ``{v}`` the value.
 The wordings that evaluation uses are elsewhere and must not be made by this grammar; a test holds the two apart.
 """
 
 import random
+
+from focusllm.training.grammar import expand
 
 
 def _items(text: str) -> list[str]:
@@ -162,12 +164,19 @@ QUESTION_FORMS = (
 )
 
 
+# Share of statements worded by the grammar; the lists word the others.
+GRAMMAR_SHARE = 0.6
+
+
 def draw_core(rng: random.Random, has_entity: bool) -> str:
     """Draw the core of a statement, with its slots open."""
+    is_grammar = rng.random() < GRAMMAR_SHARE
     if has_entity and rng.random() < 0.55:
-        return _draw_entity_core(rng)
+        core = expand(rng, "entity") if is_grammar else _draw_entity_core(rng)
+    else:
+        core = expand(rng, "subject") if is_grammar else _draw_subject_core(rng)
     subject = rng.choice(SUBJECTS_ENTITY if has_entity else SUBJECTS_PLAIN)
-    return _draw_subject_core(rng).replace("{s}", subject).replace("{n}", str(rng.randint(1, 99)))
+    return core.replace("{s}", subject).replace("{n}", str(rng.randint(1, 99)))
 
 
 def _draw_entity_core(rng: random.Random) -> str:
