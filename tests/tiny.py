@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
@@ -55,10 +56,14 @@ def tiny_base(family: str = "llama", dtype: torch.dtype = torch.float64, **chang
 
 
 def tiny_model(
-    family: str = "llama", config: FocusConfig = SMALL, dtype: torch.dtype = torch.float64, **changes: Any
+    family: str = "llama",
+    config: FocusConfig = SMALL,
+    dtype: torch.dtype = torch.float64,
+    group: ProcessGroup | None = None,
+    **changes: Any,
 ) -> FocusModel:
     """Wrap a random base and move its candidate projections away from where they start."""
-    model = FocusModel(tiny_base(family, dtype, **changes), config).eval()
+    model = FocusModel(tiny_base(family, dtype, **changes), config, process_group=group).eval()
     disturb(model)
     return model
 

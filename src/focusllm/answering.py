@@ -121,6 +121,7 @@ class DocumentReader:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""
         document = load_folder(folder, self.identity)
         assert document.cache is not None  # a folder holds every chunk
+        document.cache.batches = self._engine.ranks.own(document.cache.batches)
         document.cache.keep_within(self._budget(device_budget), bytes_per_token(self._engine.base))
         return document
 
@@ -134,6 +135,11 @@ class DocumentReader:
         self, document: FocusDocument, path: str | Path, device_budget: int | None, progress: Progress | None
     ) -> None:
         """Read a document into a folder, as far as the folder does not hold it; see :meth:`FocusModel.index`."""
+        if self._engine.ranks.count > 1:
+            raise ConfigurationError(
+                f"{self._engine.ranks.count} processes cannot write one folder: index with a single process; then all "
+                f"of them can load it, each its share."
+            )
         folder = DocumentFolder(path, document)
         budget = self._budget(device_budget), bytes_per_token(self._engine.base)
         cache = ChunkCache(folder.batches())
@@ -230,10 +236,10 @@ class DocumentReader:
         decoding: dict[str, Any],
     ) -> tuple[list[int], Tensor | None]:
         """Decode one answer; with its tokens comes the attention to candidates, (tokens, candidates), if recorded."""
-        shares: list[Tensor] = []
+        steps: list[list[Tensor | None]] = []
 
         def observe(state: FocusState) -> None:
-            shares.extend(share for share in state.shares if share is not None)
+            steps.append(state.shares)
 
         has_chunks = bool(sequence.chunks)
         generator = FocusGenerator(
@@ -244,7 +250,11 @@ class DocumentReader:
         )
         output = decode(generator, [sequence.local], config, tokenizer=self._tokenizer, **decoding)
         [row] = output.sequences.tolist()
-        return row, on_candidates(torch.stack(shares)) if shares else None
+        # With beams: from which of them each token of the answer comes; behind a short answer stands -1.
+        beam_indices = output.get("beam_indices")
+        beams = [0] * len(steps) if beam_indices is None else beam_indices[0].tolist()
+        shares = [step[beam] for step, beam in zip(steps, beams, strict=False) if beam >= 0]
+        return row, on_candidates(torch.stack([share for share in shares if share is not None])) if shares else None
 
     def _split(self, documents: Sequence[FocusDocument], local: Sequence[int], new_tokens: int) -> SplitSequence:
         window = self._engine.window - new_tokens - 1

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.generation.utils import GenerateDecoderOnlyOutput
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answer, DocumentReader, Source
@@ -20,7 +20,7 @@ from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_o
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
-from focusllm.decoding.generate import FocusGenerator, decode, extras_of, generation_config_for
+from focusllm.decoding.generate import FocusGenerator, GenerationOutput, decode, extras_of, generation_config_for
 from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
@@ -37,8 +37,8 @@ class FocusModel(nn.Module):
             swapped in place; :meth:`detach` undoes that.
         config: The method's settings; the paper's by default.
         tokenizer: Needed for text; token ids do without.
-        max_parallel_chunks: Chunks that go through the base at once; ``None`` chooses by their length. It
-            changes speed and memory, never the result.
+        max_parallel_chunks: Chunks that go through the base at once, for speed; ``None``: as memory allows.
+        process_group: Processes (torch.distributed) that make the same calls; each reads its share of the chunks.
 
     Raises:
         UnsupportedModelError: The base's architecture is not supported.
@@ -50,14 +50,14 @@ class FocusModel(nn.Module):
         config: FocusConfig | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         max_parallel_chunks: int | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
         self.base = base
         self.tokenizer = tokenizer
-        self.adapter = CandidateAdapter(base, config or FocusConfig())
-        self._engine = FocusEngine(
-            base, self.adapter, config or FocusConfig(), bos_token_id_of(base, tokenizer), max_parallel_chunks
-        )
+        settings, bos = config or FocusConfig(), bos_token_id_of(base, tokenizer)
+        self.adapter = CandidateAdapter(base, settings)
+        self._engine = FocusEngine(base, self.adapter, settings, bos, max_parallel_chunks, process_group)
         self._reader = DocumentReader(self._engine, tokenizer)
 
     @classmethod
@@ -70,21 +70,23 @@ class FocusModel(nn.Module):
         dtype: torch.dtype | str = "auto",
         device: torch.device | str | None = None,
         max_parallel_chunks: int | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> "FocusModel":
         """Load a base and an adapter; without arguments, those that ship inside the package.
 
         Args:
             base: Name or path, as for transformers.
             adapter: Folder of an adapter; without one, candidates start out as ordinary last tokens.
-            config: Settings that differ from the adapter's own, or a whole configuration.
+            config: Settings that differ from the adapter's own, or all.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's.
             device: Where the model goes; a GPU if there is one, by default.
             max_parallel_chunks: See the class.
+            process_group: See the class.
 
         Raises:
             UnsupportedModelError: The base's architecture is not supported.
             AdapterError: The adapter is incomplete, damaged, or was trained on another base.
-            InputError: There is no base by that name.
+            InputError: No base by that name.
         """
         if base is None:
             base, adapter = BASE_PATH, adapter or ADAPTER_PATH
@@ -93,7 +95,7 @@ class FocusModel(nn.Module):
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
         loaded, tokenizer = load_base(str(base), dtype)
         nn.Module.to(loaded, device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        model = cls(loaded, settings, tokenizer, max_parallel_chunks)
+        model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)
         return model.eval()
@@ -134,10 +136,9 @@ class FocusModel(nn.Module):
         return CausalLMOutputWithPast(logits=logits)  # type: ignore[arg-type]
 
     def prefill(self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Tensor | None = None) -> FocusState:
-        """Read a batch of sequences; padding may be left or right and is marked by zeros in the mask.
+        """Read a batch of sequences; padding, on either side, is marked by zeros in the mask.
 
-        A sequence within the base's window is the base's own business; of a longer one the last
-        ``local_length`` tokens are the local context and the rest is divided into chunks.
+        Of a sequence beyond the base's window the last ``local_length`` tokens are the local context.
         """
         return self._engine.prefill(self._engine.split(unpadded_rows(input_ids, attention_mask)))
 
@@ -154,12 +155,12 @@ class FocusModel(nn.Module):
         seed: int | None = None,
         progress: Progress | None = None,
         **settings: Any,
-    ) -> Int[Tensor, "outputs longer"] | GenerateDecoderOnlyOutput:
+    ) -> Int[Tensor, "outputs longer"] | GenerationOutput:
         """Decode new tokens behind every sequence, as transformers' ``generate`` does.
 
         Args:
             input_ids: The sequences, of any length.
-            attention_mask: Zeros mark padding, on either side.
+            attention_mask: Zeros mark padding.
             generation_config: In place of the base's own.
             seed: Seed of the draws; ``None`` takes PyTorch's global generator.
             progress: Called with the chunk tokens read so far and those to be read in all.
@@ -198,8 +199,8 @@ class FocusModel(nn.Module):
             folder: Where keys and values are written while the document is read. Chunks that are there already,
                 whole and of the same tokens, are not read again: so a run that was cut short goes on, and a log
                 that grew is read from where it grew.
-            device_budget: Bytes of keys and values that may stay on the model's device; the others are read from
-                the folder whenever they are needed. ``None``: half of what is free. Without a folder all stay.
+            device_budget: Bytes of keys and values that may stay on the model's device, half of what is free by
+                default; others are read from the folder whenever they are needed. Without a folder all stay.
             progress: Called with the tokens read so far and those to be read in all.
 
         Raises:
@@ -217,8 +218,8 @@ class FocusModel(nn.Module):
         """Load a document that was indexed into a folder, or saved; ``device_budget``: see :meth:`index`.
 
         Raises:
-            DocumentError: The folder is incomplete or damaged, or was made with another model. Damage to keys
-                and values is found when they are first needed, and then raised by :meth:`ask`.
+            DocumentError: The folder is damaged, or was made with another model. Damage to keys and values is
+                found when they are first needed, by :meth:`ask`.
         """
         return self._reader.load(folder, device_budget)
 
@@ -243,15 +244,13 @@ class FocusModel(nn.Module):
         """Answer a question about a document, or several questions, for which the document is read once.
 
         Args:
-            document: Text, a path to a text file, an indexed document, or several of them; a chunk never spans
-                two documents.
-            question: The question, or several, in the words of the ``question_template``; or a conversation (messages
-                with ``role`` and ``content``), or several, in those of the tokenizer's chat template.
+            document: Text, a path to a text file, an indexed document, or several; a chunk never spans two.
+            question: One or several: text, worded by the ``question_template``; or conversations (messages with
+                ``role`` and ``content``), worded by the tokenizer's chat template.
             max_new_tokens: Most tokens of an answer.
             progress: Called with the tokens read so far and those to be read in all.
             seed: Seed of the draws, for every question.
-            **settings: As for :meth:`generate`, and ``history``: pairs of questions and answers that came before. A
-                streamer is handed question and answer, one after the other.
+            **settings: As for :meth:`generate`, and ``history``: pairs of question and answer that came before.
 
         Raises:
             InputError: A document or a question is empty, or a file is not text.
@@ -265,7 +264,7 @@ class FocusModel(nn.Module):
         return answers[0] if is_one(question) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
-        """Measure for a moment and say what a question about so many tokens will cost, or why it cannot fit."""
+        """Say, after a short measurement, what a question about so many tokens will cost, or why it cannot fit."""
         return estimate(self._engine, num_tokens, question_tokens, max_new_tokens)
 
     def encode(self, text: str) -> list[int]:
@@ -280,7 +279,7 @@ class FocusModel(nn.Module):
         """Fill the candidate projections from weights with the names of the authors' code.
 
         Args:
-            state_dict: ``model.layers.N.self_attn.beacon_{q,k,v,o}_proj.weight``; other entries are passed over.
+            state_dict: ``model.layers.N.self_attn.beacon_{q,k,v,o}_proj.weight``; others are passed over.
 
         Raises:
             AdapterError: A weight is missing or has another shape.

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib import image
@@ -52,6 +53,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny_base(tmp_path_factory.mktemp("base"))
 
 
+QUIETLY: dict[str, Any] = {"capture_output": True, "text": True}
 OPTIONS = ("--chunk-length", 100, "--device", "cpu")
 
 
@@ -100,6 +102,22 @@ def test_an_indexed_document_is_asked_without_reading_it_again(command, book: Pa
     book.write_text(TEXT[:5200])
     assert " 200 tokens read" in command(*again).err.replace("\n", " ")
     assert command("ask", folder, "What?", *rest).status == 0
+
+
+def test_processes_under_torchrun_answer_as_one_does(command, book: Path, base: Path) -> None:
+    folder = book.with_name("book.focus")
+    command("index", book, "-o", folder, "--model", base, "--dtype", "float32", *OPTIONS)
+    asked = ["--model", base, "--dtype", "float32", *OPTIONS, "--json"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "focusllm"]
+    # The stored chunk length is that of the folder; each process loads its share of it.
+    for document in (book, folder):
+        alone = json.loads(command("ask", document, "What happened?", *asked).out)
+        ran = subprocess.run([*launch, "ask", document, "What happened?", *map(str, asked)], **QUIETLY)
+        [line] = ran.stdout.splitlines()
+        assert json.loads(line)["answer"] == alone["answer"]
+    refused = subprocess.run([*launch, "index", book, "-o", book.with_name("two.focus"), "--model", base], **QUIETLY)
+    assert refused.returncode != 0
+    assert "runs in one process" in refused.stderr
 
 
 def test_the_heat_map_shows_every_token_and_chunk(command, book: Path, base: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.distributed import ProcessGroup
 
 from focusllm import FocusConfig, FocusModel
 from focusllm.decoding.recording import on_candidates
@@ -27,8 +28,10 @@ def prefilled(model: FocusModel, rows: list[list[int]]) -> FocusState:
     return model.prefill(ids, mask)
 
 
-def decoded(config: FocusConfig, rows: list[list[int]], steps: list[list[int]]) -> torch.Tensor:
-    model = tiny_model("qwen2", config)
+def decoded(
+    config: FocusConfig, rows: list[list[int]], steps: list[list[int]], group: ProcessGroup | None = None
+) -> torch.Tensor:
+    model = tiny_model("qwen2", config, group=group)
     state = prefilled(model, rows)
     scores = [state.logits]
     for tokens in steps:

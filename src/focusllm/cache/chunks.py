@@ -107,6 +107,28 @@ class ChunkBatch:
         ids = None if self.candidate_ids is None else self.candidate_ids[rows]
         return ChunkBatch([self.rows[row] for row in rows], cache, self.num_own, ids, first_number=self.first_number)
 
+    def copy_for(self, sequence: int) -> "ChunkBatch":
+        """Return the same chunks as those of another sequence, to be asked something else at the same time."""
+        every = range(len(self.rows))
+        copy = self.part(every) if self.cache.layers else ChunkBatch(self.rows, num_own=self.num_own)
+        copy.rows = [(sequence, chunk) for _, chunk in self.rows]
+        copy.home, copy.stays, copy.first_number = self.home, False, self.first_number
+        return copy
+
+    def behind(self) -> LayerTensors:
+        """Return views of what came behind the chunks: the keys and values of prompt block and answer."""
+        if not self.cache.layers:
+            return self._others
+        return [
+            (keys[..., self.num_own :, :], values[..., self.num_own :, :]) for keys, values in cache_tensors(self.cache)
+        ]
+
+    def put_behind(self, states: LayerTensors) -> None:
+        """Exchange what came behind the chunks."""
+        for mine, others in zip(self.behind(), states, strict=True):
+            for held, new in zip(mine, others, strict=True):
+                held.copy_(new)
+
     @property
     def away(self) -> Home | None:
         """The home the chunks' own keys and values must be had from; ``None`` where they are at hand."""
@@ -125,10 +147,7 @@ class ChunkBatch:
         if self.home is None or self.stays:
             return
         if self.length > self.num_own:
-            self._others = [
-                (keys[..., self.num_own :, :].clone(), values[..., self.num_own :, :].clone())
-                for keys, values in cache_tensors(self.cache)
-            ]
+            self._others = [(keys.clone(), values.clone()) for keys, values in self.behind()]
         self.cache = growing_cache()
 
 
@@ -153,6 +172,11 @@ class ChunkCache:
                 yield batch
                 batch.leave()
 
+    @property
+    def num_chunks(self) -> int:
+        """How many chunks there are."""
+        return sum(len(batch.rows) for batch in self.batches)
+
     def num_bytes(self) -> int:
         """Return the bytes of all keys and values at hand."""
         return sum(batch.num_bytes() for batch in self.batches)
@@ -169,7 +193,29 @@ class ChunkCache:
             batch.stays = used <= budget
             batch.leave()
 
+    def repeated(self, times: int) -> "ChunkCache":
+        """Return the chunks of one sequence as those of so many."""
+        return ChunkCache([batch.copy_for(sequence) for sequence in range(times) for batch in self.batches])
+
+    def follow(self, parents: Sequence[int]) -> None:
+        """Put behind the chunks of each sequence what came behind those of another, its parent, with equal chunks."""
+        where = {place: (batch, row) for batch in self.batches for row, place in enumerate(batch.places)}
+        followed = []
+        for batch in self.batches:
+            sources = [where[parents[sequence], chunk] for sequence, chunk in batch.places]
+            layers = zip(*([(k[row], v[row]) for k, v in source.behind()] for source, row in sources), strict=True)
+            states = [(torch.stack([k for k, _ in layer]), torch.stack([v for _, v in layer])) for layer in layers]
+            followed.append((batch, states, torch.stack([_candidate_id(source, row) for source, row in sources])))
+        for batch, states, candidate_ids in followed:
+            batch.put_behind(states)
+            batch.candidate_ids = candidate_ids
+
     def number_from(self, first: int) -> None:
         """Put the chunks behind so many of other documents."""
         for batch in self.batches:
             batch.first_number = first
+
+
+def _candidate_id(batch: ChunkBatch, row: int) -> Tensor:
+    assert batch.candidate_ids is not None  # whoever has something to follow has been asked something
+    return batch.candidate_ids[row]

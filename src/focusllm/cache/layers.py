@@ -70,6 +70,12 @@ class GrowingLayer(DynamicLayer):
             stores.append(store)
         self._stores = stores
 
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Put the rows of that number in the places of the rows."""
+        held = self.get_seq_length()
+        self._stores = [store.index_select(0, beam_idx) for store in self._stores]
+        self.keys, self.values = (store[..., :held, :] for store in self._stores)
+
     def num_bytes(self) -> int:
         """Return the bytes this layer holds on to."""
         return sum(store.numel() * store.element_size() for store in self._stores)

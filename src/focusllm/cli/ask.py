@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from focusllm.cli import loading
+from focusllm.cli.processes import num_processes, shared_work
 from focusllm.cli.progress import ERRORS, Stopwatch, Times, described, peak_memory_bytes, reading_bar
 from focusllm.errors import InputError
 
@@ -53,33 +54,37 @@ def ask(
     Example: focusllm ask book.txt "What is the name of the ship?"
     """
     names, questions = _divided(arguments)
-    focus = loading.load_model(
-        model, adapter, dtype, device, max_parallel_chunks,
-        chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
-        focus_share=focus_share,
-    )  # fmt: skip
-    documents = [focus.load_document(name) if Path(name).is_dir() else loading.document(name) for name in names]
-    given = {"do_sample": sample or None, "temperature": temperature, "top_p": top_p}
+    given = {"do_sample": sample or None, "temperature": temperature, "top_p": top_p, "seed": seed}
     draw = {name: value for name, value in given.items() if value is not None}
-    watch = Stopwatch()
-    with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
-        answers: Any = focus.ask(
-            documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch,
-            seed=seed, **draw,
+    with shared_work(device) as place:
+        focus = loading.load_model(
+            model, adapter, dtype, max_parallel_chunks=max_parallel_chunks, **place,
+            chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh,
+            candidate_refresh=candidate_refresh, focus_share=focus_share,
         )  # fmt: skip
-    if heatmap is not None:
-        _draw(heatmap, answers, focus)
-    for question, answer, times in zip(questions, answers, watch.rounds, strict=True):
-        figures = _figures(answer, times)
-        if as_json:
-            spans = [asdict(span) for span in answer.evidence]
-            typer.echo(json.dumps({"question": question, "answer": answer.text, **figures, "evidence": spans}))
-            continue
-        typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
-        if evidence:
-            typer.echo("".join(described(span) for span in answer.evidence), nl=False)
-        if not quiet:
-            ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
+        documents = [focus.load_document(name) if Path(name).is_dir() else loading.document(name) for name in names]
+        watch = Stopwatch()
+        with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
+            answers: Any = focus.ask(
+                documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch, **draw
+            )
+        for question, answer, times in zip(questions, answers, watch.rounds, strict=True):
+            figures = _figures(answer, times)
+            if as_json:
+                typer.echo(_as_json(question, answer, figures))
+                continue
+            typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
+            if evidence:
+                typer.echo("".join(described(span) for span in answer.evidence), nl=False)
+            if not quiet:
+                ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
+        if heatmap is not None:
+            _draw(heatmap, answers, focus)
+
+
+def _as_json(question: str, answer: "Answer", figures: dict[str, Any]) -> str:
+    spans = [asdict(span) for span in answer.evidence]
+    return json.dumps({"question": question, "answer": answer.text, **figures, "evidence": spans})
 
 
 def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -90,6 +95,8 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     names, questions = arguments[:count], arguments[count:]
     if not questions:
         raise InputError("Give one or more files and then the question: focusllm ask book.txt 'Who is the captain?'")
+    if "-" in names and num_processes() > 1:
+        raise InputError("Standard input cannot be shared among processes: write it to a file first.")
     for question in questions:
         if len(question.split()) == 1 and Path(question).suffix:
             raise InputError(f"There is no file {question!r}, and it does not look like a question.")

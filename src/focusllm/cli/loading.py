@@ -6,9 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from focusllm.cli.processes import check_alone
 from focusllm.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
     from focusllm.model import FocusModel
 
 Model = Annotated[str | None, typer.Option("--model", help="Base model: a path or name. [default: the bundled one]")]
@@ -57,12 +60,13 @@ def load_model(
     dtype: str,
     device: str | None,
     max_parallel_chunks: int | None,
+    process_group: "ProcessGroup | None" = None,
     **settings: Any,
 ) -> "FocusModel":
     """Load a model with the settings that were given; ``None`` leaves the adapter's own.
 
     Raises:
-        ConfigurationError: The precision is unknown.
+        ConfigurationError: The precision is unknown, or several processes would do the same work.
     """
     if dtype not in _DTYPES:
         raise ConfigurationError(f"--dtype must be one of {', '.join(_DTYPES)}; got {dtype!r}.")
@@ -70,8 +74,11 @@ def load_model(
 
     from focusllm.model import FocusModel
 
+    if process_group is None:
+        check_alone()
     logging.disable_progress_bar()
     given = {name: value for name, value in settings.items() if value is not None}
     return FocusModel.from_pretrained(
-        model, adapter, config=given, dtype=dtype, device=device, max_parallel_chunks=max_parallel_chunks
-    )
+        model, adapter, config=given, dtype=dtype, device=device, max_parallel_chunks=max_parallel_chunks,
+        process_group=process_group,
+    )  # fmt: skip

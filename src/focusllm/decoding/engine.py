@@ -2,12 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed import ProcessGroup
 from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV
@@ -17,41 +16,18 @@ from focusllm.chunking import SplitSequence, block, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
-from focusllm.condensing.families import bytes_per_token, window_of
+from focusllm.condensing.families import window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
+from focusllm.decoding.plans import ChunkPlanner
+from focusllm.decoding.ranks import Made, Ranks
 from focusllm.decoding.recording import AttentionRecord, can_record, recorded
 from focusllm.decoding.state import FocusState, LocalBatch
 from focusllm.errors import ConfigurationError
 
 # Called with the chunk tokens read so far, and those to be read in all.
 Progress = Callable[[int, int], None]
-# Tokens that go through the base at once, when the user does not say: enough to keep the device busy.
-_TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
-
-# Keys and values of chunks that are asked together, at most, where not even one reading of chunks makes more.
-_BATCH_BYTES = 128 * 2**20
-
-# Chunks that were run together, and the candidates they gave.
-Made = list[tuple[ChunkBatch, CandidateKV]]
-
-
-@dataclass(frozen=True)
-class ReadingPlan:
-    """Chunks that are asked together.
-
-    Attributes:
-        places: Document and number of each.
-        chunk_length: Tokens of each.
-        prompt_length: Tokens for which room is left behind each.
-        rows_at_once: How many of them go through the base at once when they are read.
-    """
-
-    places: list[tuple[int, int]]
-    chunk_length: int
-    prompt_length: int
-    rows_at_once: int
 
 
 class FocusEngine:
@@ -62,10 +38,8 @@ class FocusEngine:
         adapter: Its candidate projections.
         config: The method's settings.
         bos_token_id: The tokenizer's BOS, or ``None``.
-        max_parallel_chunks: Chunks that go through the base at once; ``None`` chooses by their length.
-
-    Raises:
-        ConfigurationError: That number is less than 1.
+        max_parallel_chunks: See :class:`~focusllm.decoding.plans.ChunkPlanner`.
+        process_group: Processes that share the chunks; ``None``: this one reads all.
     """
 
     def __init__(
@@ -75,14 +49,14 @@ class FocusEngine:
         config: FocusConfig,
         bos_token_id: int | None,
         max_parallel_chunks: int | None = None,
+        process_group: ProcessGroup | None = None,
     ) -> None:
         self.base = base
         self.config = config
         self.window = window_of(base)
         self.bos_token_id = bos_token_id
-        if max_parallel_chunks is not None and max_parallel_chunks < 1:
-            raise ConfigurationError(f"`max_parallel_chunks` must be at least 1; got {max_parallel_chunks}.")
-        self.max_parallel_chunks = max_parallel_chunks
+        self.planner = ChunkPlanner(base, max_parallel_chunks)
+        self.ranks = Ranks(base, process_group)
         self._condenser = Condenser(base, adapter)
 
     @property
@@ -134,15 +108,17 @@ class FocusEngine:
         """
         chunks = ChunkCache()
         places = [(d, c) for d, document in enumerate(documents) for c in range(len(document)) if (d, c) not in known]
+        own = [(document, chunk) for document, chunk in places if self.ranks.owns(chunk)]
         read, total = 0, sum(len(documents[document][chunk]) for document, chunk in places)
-        for plan in self._plan_chunks(documents, prompt_lengths, places):
+        for plan in self.planner.plan(documents, prompt_lengths, own):
             cache = empty_cache(self.base.config.num_hidden_layers, plan.prompt_length + SLACK)
             blocks = torch.tensor([self._chunk_block(documents[d][c]) for d, c in plan.places], device=self.device)
             for first in range(0, len(blocks), plan.rows_at_once):
                 some = blocks[first : first + plan.rows_at_once]
                 self._condenser.extend(rows_of(cache, first, len(blocks)), some)
                 if progress is not None:
-                    read += plan.chunk_length * len(some)
+                    # The other processes are about as far.
+                    read = min(read + plan.chunk_length * len(some) * self.ranks.count, total)
                     progress(read, total)
             batch = ChunkBatch(plan.places, cache, num_own=blocks.shape[1])
             if self.config.chunk_kv == "int8":
@@ -165,10 +141,10 @@ class FocusEngine:
         made: Made = []
         for batch in chunks.visit(self.device):
             rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
-            made.append((batch, self._condenser.condense(batch, rows)))
+            made.append((batch.places, self._condenser.condense(batch, rows)))
         records = records or self.config.focus_share is not None
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences), records=records)
-        self._run_locals(state, made, new_tokens=None)
+        self._run_locals(state, self.ranks.gathered(made), new_tokens=None)
         return state
 
     @torch.no_grad()
@@ -192,9 +168,9 @@ class FocusEngine:
     def _refresh(self, state: FocusState) -> Made:
         """Make candidates again: all, those in focus (copies of their rows run ahead of the rest), or none."""
         if len(state.pending) == self.config.candidate_refresh:
-            made = [(batch, self._condense_pending(batch, state)) for batch in state.chunks.visit(self.device)]
+            made = [(batch.places, self._condense_pending(batch, state)) for batch in state.chunks.visit(self.device)]
             state.pending = []
-            return made
+            return self.ranks.gathered(made)
         if self.config.focus_share is None:
             return []
         focus = state.focus(self.config.focus_share)
@@ -202,36 +178,12 @@ class FocusEngine:
         made = []
         for batch in state.chunks.visit(self.device, wanted):
             part = batch.part([row for row, place in enumerate(batch.places) if place in focus])
-            made.append((part, self._condense_pending(part, state)))
-        return made
+            made.append((part.places, self._condense_pending(part, state)))
+        return self.ranks.gathered(made)
 
     def _condense_pending(self, batch: ChunkBatch, state: FocusState) -> CandidateKV:
         owners = [sequence for sequence, _ in batch.places]
         return self._condenser.condense(batch, torch.stack([tokens[owners] for tokens in state.pending], dim=1))
-
-    def _plan_chunks(
-        self,
-        documents: Sequence[Sequence[Sequence[int]]],
-        prompt_lengths: Sequence[int],
-        places: Sequence[tuple[int, int]],
-    ) -> Iterator[ReadingPlan]:
-        """Put chunks of equal lengths together."""
-        lengths = {(d, c): (len(documents[d][c]), prompt_lengths[d]) for d, c in places}
-        for (length, prompt_length), group in groupby(sorted(places, key=lengths.__getitem__), lengths.__getitem__):
-            members = list(group)
-            at_once, together = self._num_together(length, prompt_length)
-            for start in range(0, len(members), together):
-                yield ReadingPlan(members[start : start + together], length, prompt_length, at_once)
-
-    def _num_together(self, length: int, prompt_length: int) -> tuple[int, int]:
-        """Return how many chunks are read at once, and how many are then asked together."""
-        if self.max_parallel_chunks:
-            return self.max_parallel_chunks, self.max_parallel_chunks
-        tokens_at_once = _TOKENS_AT_ONCE.get(self.device.type, 65536)
-        at_once = max(tokens_at_once // (length + prompt_length), 1)
-        # A question is far shorter than a chunk: more rows of it keep the device busy.
-        asked = min(tokens_at_once // prompt_length, _BATCH_BYTES // (length * bytes_per_token(self.base)))
-        return at_once, max(asked // at_once, 1) * at_once
 
     def _chunk_block(self, chunk: Sequence[int]) -> list[int]:
         return block(chunk, self.bos_token_id if self.config.chunk_bos else None)
@@ -256,13 +208,13 @@ class FocusEngine:
     def _run_locals(self, state: FocusState, made: Made, new_tokens: Tensor | None) -> None:
         logits: dict[int, Tensor] = {}
         for local in state.locals:
-            for batch, candidates in made:
-                local.put(batch, candidates)
+            for places, candidates in made:
+                local.put(places, candidates)
             new = None if new_tokens is None else new_tokens[local.sequences].unsqueeze(1)
             with self._recording(local, state.records) as options:
                 rows = self._run_local(local, new, bool(made), options)
             logits.update(zip(local.sequences, rows, strict=True))
-        state.logits = torch.stack([logits[index] for index in range(len(logits))])
+        state.logits = self.ranks.agreed(torch.stack([logits[index] for index in range(len(logits))]))
 
     @contextmanager
     def _recording(self, local: LocalBatch, is_wanted: bool) -> Iterator[dict[str, AttentionRecord]]:
@@ -296,5 +248,5 @@ class FocusEngine:
         longest_row = 0
         if local.candidates is not None and (self.config.candidate_refresh or self.config.focus_share):
             rows = (batch.length for batch in state.chunks.batches)
-            longest_row = max(rows, default=0) + len(state.pending) + 1
+            longest_row = self.ranks.longest(max(rows, default=0)) + len(state.pending) + 1
         check_growth(local.num_candidates + local.token_ids.shape[1] + 1, longest_row, self.window)

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, PreTrainedTokenizerBase
 from transformers.generation.configuration_utils import GenerationMode
-from transformers.generation.utils import GenerateDecoderOnlyOutput
+from transformers.generation.utils import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.cache.chunks import ChunkCache
@@ -20,8 +20,15 @@ from focusllm.decoding.limits import check_room
 from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, FocusError
 
-_MODES = (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
+_MODES = (
+    GenerationMode.GREEDY_SEARCH,
+    GenerationMode.SAMPLE,
+    GenerationMode.BEAM_SEARCH,
+    GenerationMode.BEAM_SAMPLE,
+)
 _DEFAULT_NEW_TOKENS = 64
+# What transformers returns, with its new tokens only.
+GenerationOutput = GenerateDecoderOnlyOutput | GenerateBeamDecoderOnlyOutput
 _EXTRAS = ("streamer", "logits_processor", "stopping_criteria")
 
 
@@ -57,8 +64,8 @@ def generation_config_for(
         raise ConfigurationError(f"`top_p` must be above 0 and at most 1; got {config.top_p}.")
     if config.get_generation_mode() not in _MODES:
         raise ConfigurationError(
-            f"Decoding by {config.get_generation_mode().value} is not supported; use greedy decoding or sampling "
-            f"(`num_beams=1`)."
+            f"Decoding by {config.get_generation_mode().value} is not supported; use greedy decoding, "
+            f"sampling or beams (`do_sample`, `num_beams`)."
         )
     # The state is ours: there is no cache that transformers could make or cut.
     config.use_cache = False
@@ -99,6 +106,7 @@ class FocusGenerator(GenerationMixin):
         self._engine, self._sequences, self._chunks = engine, sequences, chunks
         self._progress, self._observe = progress, observe
         self.state: FocusState | None = None
+        self._seen = torch.empty(0, 0)
 
     @classmethod
     def can_generate(cls) -> bool:
@@ -118,28 +126,49 @@ class FocusGenerator(GenerationMixin):
         for sequence in self._sequences:
             check_room(sequence, self._engine.config, self._engine.window, new_tokens)
 
+    def agreed_seed(self, seed: int | None, config: GenerationConfig) -> int | None:
+        """Return the seed of the draws, the same in all processes that share the chunks."""
+        return self._engine.ranks.agreed_seed(seed) if config.do_sample else seed
+
     def prepare_inputs_for_generation(self, input_ids: Tensor, **_: Any) -> dict[str, Tensor]:  # type: ignore[override]
         """Hand on the tokens so far."""
         return {"input_ids": input_ids}
 
     def forward(self, input_ids: Int[Tensor, "rows so_far"], return_dict: bool = True) -> CausalLMOutputWithPast:
-        """Return the scores of the next tokens; the tokens so far grow by one from call to call."""
+        """Return the scores of the next tokens; the tokens so far grow by one from call to call.
+
+        Rows may change places between calls, as beams do.
+        """
         if self.state is None:
             self.state = self._first_state(input_ids.shape[0])
         else:
+            if not torch.equal(self._seen, input_ids[:, :-1]):
+                self.state.follow(self._parents(input_ids[:, :-1].tolist()))
             self.state = self._engine.step(self.state, input_ids[:, -1])
+        self._seen = input_ids
         if self._observe is not None:
             self._observe(self.state)
         return CausalLMOutputWithPast(logits=self.state.logits.unsqueeze(1))  # type: ignore[arg-type]
 
     __call__ = forward
 
+    def _parents(self, rows: list[list[int]]) -> list[int]:
+        """Find, for each row of tokens, the row of the call before that it goes on from, if it can the same one."""
+        seen = self._seen.tolist()
+        repeats = len(rows) // len(self._sequences)
+        return [
+            index if seen[index] == row else seen.index(row, index // repeats * repeats)
+            for index, row in enumerate(rows)
+        ]
+
     def _first_state(self, num_rows: int) -> FocusState:
-        if self._chunks is not None:
-            return self._engine.ask(self._sequences, self._chunks, records=self._observe is not None)
-        # Where several outputs a sequence are asked for, transformers repeats each row so often.
+        # Where several outputs a sequence or beams are asked for, transformers repeats each row so often.
         repeats = num_rows // len(self._sequences)
-        return self._engine.prefill([one for one in self._sequences for _ in range(repeats)], self._progress)
+        sequences = [one for one in self._sequences for _ in range(repeats)]
+        if self._chunks is None:
+            return self._engine.prefill(sequences, self._progress)
+        chunks = self._chunks if repeats == 1 else self._chunks.repeated(repeats)
+        return self._engine.ask(sequences, chunks, records=self._observe is not None)
 
 
 def decode(
@@ -150,7 +179,7 @@ def decode(
     tokenizer: PreTrainedTokenizerBase | None = None,
     seed: int | None = None,
     **extras: Any,
-) -> GenerateDecoderOnlyOutput:
+) -> GenerationOutput:
     """Decode new tokens behind every sequence of a batch.
 
     Args:
@@ -174,7 +203,7 @@ def decode(
     ids = torch.tensor(rows, device=generator.device)
     config.return_dict_in_generate = True
     model: Any = generator
-    with _seeded(seed, generator.device):
+    with _seeded(generator.agreed_seed(seed, config), generator.device):
         try:
             output = model.generate(ids, generation_config=config, tokenizer=tokenizer, **extras)
         except ValueError as error:

@@ -1,6 +1,8 @@
 """What is kept between decode steps."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -8,7 +10,8 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
-from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.cache.chunks import ChunkCache
+from focusllm.decoding.plans import Place
 from focusllm.decoding.recording import on_candidates
 from focusllm.errors import StateError
 
@@ -33,10 +36,9 @@ class LocalBatch:
     cache: Cache | None = None
     shares: Float[Tensor, "rows layers candidates"] | None = None
 
-    def put(self, batch: ChunkBatch, made: CandidateKV) -> None:
-        """Put the new candidates of a batch of chunks in front of those local contexts here that they belong to."""
+    def put(self, places: Sequence[Place], made: CandidateKV) -> None:
+        """Put new candidates of some chunks in front of those local contexts here that they belong to."""
         row_of = {sequence: row for row, sequence in enumerate(self.sequences)}
-        places = batch.places
         sources = [index for index, (sequence, _) in enumerate(places) if sequence in row_of]
         if not sources:
             return
@@ -44,6 +46,18 @@ class LocalBatch:
             self.candidates = made.room_for(len(self.sequences), self.num_candidates)
         rows = [row_of[places[index][0]] for index in sources]
         self.candidates.put(made, sources, rows, [places[index][1] for index in sources])
+
+    def follow(self, parents: Sequence[int]) -> None:
+        """Make every row what its parent's row is; all parents are here."""
+        row_of = {sequence: row for row, sequence in enumerate(self.sequences)}
+        rows: Any = torch.tensor([row_of[parents[one]] for one in self.sequences], device=self.token_ids.device)
+        self.token_ids = self.token_ids[rows]
+        if self.candidates is not None:
+            self.candidates = CandidateKV([(keys[rows], values[rows]) for keys, values in self.candidates.layers])
+        if self.cache is not None:
+            self.cache.reorder_cache(rows)
+        if self.shares is not None:
+            self.shares = self.shares[rows]
 
 
 @dataclass
@@ -105,6 +119,18 @@ class FocusState:
                 count = len(reached) if share == 1 else int((reached < share).sum()) + 1
                 found |= {(sequence, number) for number in ordered.indices[:count].tolist()}
         return found
+
+    def follow(self, parents: Sequence[int]) -> None:
+        """Go on, in the place of each sequence, with another one that began alike: with its parent.
+
+        Args:
+            parents: For each sequence, which one it goes on from.
+        """
+        self.chunks.follow(parents)
+        for local in self.locals:
+            local.follow(parents)
+        self.pending = [tokens[list(parents)] for tokens in self.pending]
+        self.logits = self.logits[list(parents)]
 
     def spend(self) -> None:
         """Mark the state as advanced: its caches now belong to the next one.

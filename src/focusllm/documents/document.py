@@ -6,6 +6,7 @@ from pathlib import Path
 
 from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import cut_into_chunks, num_repeated
+from focusllm.errors import DocumentError
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,13 @@ class FocusDocument:
         """Write the document with its keys and values; :meth:`FocusModel.load_document` reads it.
 
         Raises:
-            DocumentError: The folder holds something else.
+            DocumentError: The folder holds something else, or other processes hold a part of the document.
         """
+        if self.cache is not None and self.cache.num_chunks < self.num_chunks:
+            raise DocumentError(
+                f"{self.name} is shared among processes: this one holds {self.cache.num_chunks} of its "
+                f"{self.num_chunks} chunks. Index it in a single process to save it."
+            )
         # The folder is made of documents, and not the other way round.
         from focusllm.documents.folder import DocumentFolder
 
