@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
-from focusllm.cache.memory import free_bytes
+from focusllm.cache.tiers import Budgets
 from focusllm.chunking import SplitSequence, block, join_documents
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.condensing.families import bytes_per_token
@@ -117,23 +117,21 @@ class DocumentReader:
                 f"Ask the model it was indexed with, or index it again."
             )
 
-    def load(self, folder: str | Path, device_budget: int | None) -> FocusDocument:
+    def load(self, folder: str | Path, budgets: Budgets) -> FocusDocument:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""
         document = load_folder(folder, self.identity)
         assert document.cache is not None  # a folder holds every chunk
         document.cache.batches = self._engine.ranks.own(document.cache.batches)
-        document.cache.keep_within(self._budget(device_budget), bytes_per_token(self._engine.base))
+        document.cache.keep_within(budgets, bytes_per_token(self._engine.base))
         return document
 
     def repair(self, folder: str | Path, progress: Progress | None) -> FocusDocument:
         """Read anew what a folder lacks; see :meth:`FocusModel.repair_document`."""
         document = reopen_folder(folder, self.identity)
-        self.index(document, folder, None, progress)
+        self.index(document, folder, self.budgets(None, None), progress)
         return document
 
-    def index(
-        self, document: FocusDocument, path: str | Path, device_budget: int | None, progress: Progress | None
-    ) -> None:
+    def index(self, document: FocusDocument, path: str | Path, budgets: Budgets, progress: Progress | None) -> None:
         """Read a document into a folder, as far as the folder does not hold it; see :meth:`FocusModel.index`."""
         if self._engine.ranks.count > 1:
             raise ConfigurationError(
@@ -141,34 +139,43 @@ class DocumentReader:
                 f"of them can load it, each its share."
             )
         folder = DocumentFolder(path, document)
-        budget = self._budget(device_budget), bytes_per_token(self._engine.base)
+        keeping = budgets, bytes_per_token(self._engine.base)
         cache = ChunkCache(folder.batches())
 
         def finish(batch: ChunkBatch) -> None:
             folder.write(batch)
             cache.batches.append(batch)
-            cache.keep_within(*budget)
+            cache.keep_within(*keeping)
 
         self._engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
         folder.finish()
-        cache.keep_within(*budget)
+        cache.keep_within(*keeping)
         document.cache = cache
 
     @property
     def _usual_prompt(self) -> int:
         return min(self._engine.config.dynamic_prompt_length, _USUAL_PROMPT)
 
-    def _budget(self, device_budget: int | None) -> int:
-        return free_bytes(self._engine.device) // 2 if device_budget is None else device_budget
+    def budgets(self, device_bytes: int | None, cpu_bytes: int | None) -> Budgets:
+        """Return the budgets of this model's device; see :meth:`FocusModel.index`."""
+        return Budgets.chosen(self._engine.device, device_bytes, cpu_bytes)
 
-    def read(self, documents: Sequence[FocusDocument], prompt_length: int | None, progress: Progress | None) -> None:
+    def read(
+        self,
+        documents: Sequence[FocusDocument],
+        prompt_length: int | None,
+        progress: Progress | None,
+        budgets: Budgets | None = None,
+    ) -> None:
         """Read those documents that have not been read, and keep their keys and values.
 
         Args:
             documents: The documents.
             prompt_length: Tokens of the longest prompt block that will follow; ``None``: not known.
             progress: Called with the tokens read so far and those to be read in all.
+            budgets: Bytes that each tier may hold; ``None`` chooses.
         """
+        keeping = budgets or self.budgets(None, None), bytes_per_token(self._engine.base)
         unread = [document for document in documents if document.cache is None]
         total, done = sum(document.num_chunk_tokens for document in unread), 0
         for document in unread:
@@ -177,7 +184,15 @@ class DocumentReader:
                 if progress is not None:
                     progress(done + read, total)
 
-            document.cache = self._engine.index([document.chunks], [prompt_length or self._usual_prompt], move)
+            cache = ChunkCache()
+
+            def finish(batch: ChunkBatch, cache: ChunkCache = cache) -> None:
+                cache.batches.append(batch)
+                cache.keep_within(*keeping)
+
+            self._engine.index([document.chunks], [prompt_length or self._usual_prompt], move, finish=finish)
+            # Only now: a reading that was cut short leaves the document unread.
+            document.cache = cache
             done += document.num_chunk_tokens
 
     def ask(

@@ -20,7 +20,7 @@ from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_o
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
-from focusllm.decoding.generate import FocusGenerator, GenerationOutput, decode, extras_of, generation_config_for
+from focusllm.decoding.generate import GenerationOutput, continued, extras_of, generation_config_for
 from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
@@ -177,12 +177,8 @@ class FocusModel(nn.Module):
         extras = extras_of(settings)
         padding = pad_token_id_of(self.base, self.tokenizer)
         config = generation_config_for(self.base, generation_config, settings, padding)
-        returns_object, rows = config.return_dict_in_generate, unpadded_rows(input_ids, attention_mask)
-        generator = FocusGenerator(self._engine, self._engine.split(rows, config.max_new_tokens), progress=progress)
-        output: Any = decode(generator, rows, config, tokenizer=self.tokenizer, seed=seed, **extras)
-        repeated = input_ids.repeat_interleave(output.sequences.shape[0] // input_ids.shape[0], dim=0)
-        output.sequences = torch.cat((repeated, output.sequences.to(repeated)), dim=1)
-        return output if returns_object else output.sequences
+        rows, decoding = unpadded_rows(input_ids, attention_mask), {"tokenizer": self.tokenizer, "seed": seed, **extras}
+        return continued(self._engine, input_ids, rows, config, progress, **decoding)
 
     def index(
         self,
@@ -190,6 +186,7 @@ class FocusModel(nn.Module):
         folder: str | Path | None = None,
         *,
         device_budget: int | None = None,
+        cpu_budget: int | None = None,
         progress: Progress | None = None,
     ) -> FocusDocument:
         """Read a document once, to ask it many questions.
@@ -199,29 +196,32 @@ class FocusModel(nn.Module):
             folder: Where keys and values are written while the document is read. Chunks that are there already,
                 whole and of the same tokens, are not read again: so a run that was cut short goes on, and a log
                 that grew is read from where it grew.
-            device_budget: Bytes of keys and values that may stay on the model's device, half of what is free by
-                default; others are read from the folder whenever they are needed. Without a folder all stay.
+            device_budget: Bytes of keys and values that may stay on the model's device; half of what is free by
+                default. Others are read from CPU memory or the folder whenever they are needed.
+            cpu_budget: The same of CPU memory beside a GPU. Without a folder, what exceeds both stays on the device.
             progress: Called with the tokens read so far and those to be read in all.
 
         Raises:
             InputError: The document is empty, or a file is not text.
             DocumentError: The folder holds something else.
         """
-        opened = self._reader.open(document)
+        opened, budgets = self._reader.open(document), self._reader.budgets(device_budget, cpu_budget)
         if folder is None:
-            self._reader.read([opened], None, progress)
+            self._reader.read([opened], None, progress, budgets)
         else:
-            self._reader.index(opened, folder, device_budget, progress)
+            self._reader.index(opened, folder, budgets, progress)
         return opened
 
-    def load_document(self, folder: str | Path, *, device_budget: int | None = None) -> FocusDocument:
-        """Load a document that was indexed into a folder, or saved; ``device_budget``: see :meth:`index`.
+    def load_document(
+        self, folder: str | Path, *, device_budget: int | None = None, cpu_budget: int | None = None
+    ) -> FocusDocument:
+        """Load a document that was indexed into a folder, or saved; for the budgets see :meth:`index`.
 
         Raises:
             DocumentError: The folder is damaged, or was made with another model. Damage to keys and values is
                 found when they are first needed, by :meth:`ask`.
         """
-        return self._reader.load(folder, device_budget)
+        return self._reader.load(folder, self._reader.budgets(device_budget, cpu_budget))
 
     def repair_document(self, folder: str | Path, *, progress: Progress | None = None) -> FocusDocument:
         """Read anew, from the text the folder holds, what is damaged or missing in it; see :meth:`index`.

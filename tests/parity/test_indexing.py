@@ -1,6 +1,7 @@
 """Equality 5: a document that was read once answers as if the whole sequence had been given with each question."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -56,6 +57,22 @@ def test_several_documents_and_questions_equal_each_question_alone() -> None:
         assert [answer.token_ids for answer in found] == [answer.token_ids for answer in wanted]  # type: ignore[union-attr]
     assert wanted[0].num_chunks == 6  # type: ignore[union-attr]
     assert wanted[0].token_ids != wanted[1].token_ids  # type: ignore[union-attr]
+
+
+def test_beams_over_an_indexed_document_equal_beams_over_the_text(tmp_path: Path) -> None:
+    model = text_model()
+    text = "a document, which has some chunks of text. " * 4
+    model.index(text, tmp_path / "d")
+    greedy = model.ask(text, "what?", max_new_tokens=6)
+    beams = model.ask(text, "what?", max_new_tokens=6, num_beams=3)
+    assert len(beams.chunk_shares) == len(beams.token_ids)  # type: ignore[union-attr]
+    for document in (model.index(text), model.load_document(tmp_path / "d", device_budget=0)):
+        for _ in range(2):
+            answer = model.ask(document, "what?", max_new_tokens=6, num_beams=3)
+            assert answer.token_ids == beams.token_ids  # type: ignore[union-attr]
+            shares = zip(answer.chunk_shares, beams.chunk_shares, strict=True)  # type: ignore[union-attr]
+            assert all(found == pytest.approx(wanted) for found, wanted in shares)
+        assert model.ask(document, "what?", max_new_tokens=6).token_ids == greedy.token_ids  # type: ignore[union-attr]
 
 
 def test_a_document_within_the_window_is_not_read_before_it_is_needed() -> None:

@@ -12,6 +12,7 @@ from transformers.cache_utils import Cache
 
 from focusllm.cache.eight_bits import EightBitHome, to_eight_bits
 from focusllm.cache.layers import SLACK, GrowingLayer, cache_from, cache_tensors, growing_cache
+from focusllm.cache.tiers import Budgets, CpuHome
 
 # Room behind chunks that come from their home, for prompt block and answer, in tokens.
 _ROOM = 4 * SLACK
@@ -94,6 +95,11 @@ class ChunkBatch:
         self.stays = False
         self.leave()
 
+    def settle_in_cpu_memory(self) -> None:
+        """Have a home in CPU memory; eight bits stay where they are."""
+        if not isinstance(self.home, CpuHome | EightBitHome):
+            self.home = CpuHome(self.own_tensors() if self.cache.layers else None, self.home)
+
     def forget_question(self) -> None:
         """Keep the chunks' own keys and values only."""
         self._others = []
@@ -137,7 +143,10 @@ class ChunkBatch:
     def take(self, own: LayerTensors, device: torch.device) -> None:
         """Have at hand what the home gave, and behind it what came after the chunks."""
         room = self.length - self.num_own + SLACK
-        self.cache = cache_from([(keys.to(device), values.to(device)) for keys, values in own], max(room, _ROOM))
+        self.cache = cache_from(
+            [(keys.to(device, non_blocking=True), values.to(device, non_blocking=True)) for keys, values in own],
+            max(room, _ROOM),
+        )
         for index, (keys, values) in enumerate(self._others):
             self.cache.update(keys, values, index)
         self._others = []
@@ -181,17 +190,30 @@ class ChunkCache:
         """Return the bytes of all keys and values at hand."""
         return sum(batch.num_bytes() for batch in self.batches)
 
-    def keep_within(self, budget: int, bytes_per_token: int) -> None:
-        """Let go of the batches that have a home and exceed so many bytes.
+    def keep_within(self, budgets: Budgets, bytes_per_token: int) -> None:
+        """Keep the first batches on the device, the next ones in CPU memory, and let go of others that have a home.
 
-        The first ones stay, always the same: every question visits all in turn, so keeping those used last
-        would keep none that is needed next.
+        They are always the same: every question visits all in turn, so keeping those used last would keep none
+        that is needed next.
         """
-        used = 0
+        on_device = in_cpu_memory = 0
         for batch in self.batches:
-            used += batch.num_bytes() or batch.num_bytes_once_at_hand(bytes_per_token)
-            batch.stays = used <= budget
+            size = batch.num_bytes() or batch.num_bytes_once_at_hand(bytes_per_token)
+            on_device += size
+            batch.stays = on_device <= budgets.device
+            if not batch.stays and in_cpu_memory + size <= budgets.cpu:
+                in_cpu_memory += size
+                batch.settle_in_cpu_memory()
             batch.leave()
+
+    def bytes_of_tiers(self) -> dict[str, int]:
+        """Return the bytes of the chunks' own keys and values that lie on the device, in CPU memory and in a folder."""
+        sizes: dict[str, int] = {"device": 0, "cpu": 0, "folder": 0}
+        for batch in self.batches:
+            is_here = batch.home is None or batch.stays or isinstance(batch.home, EightBitHome)
+            tier = "device" if is_here else "cpu" if isinstance(batch.home, CpuHome) else "folder"
+            sizes[tier] += batch.num_bytes_kept()
+        return sizes
 
     def repeated(self, times: int) -> "ChunkCache":
         """Return the chunks of one sequence as those of so many."""

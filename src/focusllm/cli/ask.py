@@ -78,6 +78,8 @@ def ask(
                 typer.echo("".join(described(span) for span in answer.evidence), nl=False)
             if not quiet:
                 ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
+        if stats and (tiers := _tiers(documents)):
+            ERRORS.print(tiers, style="dim", highlight=False)
         if heatmap is not None:
             _draw(heatmap, answers, focus)
 
@@ -114,6 +116,15 @@ def _draw(path: Path, answers: "list[Answer]", focus: "FocusModel") -> None:
         tokens = [str(focus.tokenizer.decode([token])) for token in answer.token_ids]
         target = path if len(answers) == 1 else path.with_stem(f"{path.stem}-{number}")
         draw_evidence(tokens, answer.chunk_shares, target)
+
+
+def _tiers(documents: list[Any]) -> str:
+    """Say where the keys and values of indexed documents lie; nothing, where there are none."""
+    places = {"device": "on the device", "cpu": "in CPU memory", "folder": "read from the folder each time"}
+    indexed = [document for document in documents if hasattr(document, "bytes_of_tiers")]
+    sizes = {place: sum(document.bytes_of_tiers()[tier] for document in indexed) for tier, place in places.items()}
+    found = ", ".join(f"{size / 1e9:.2f} GB {place}" for place, size in sizes.items() if size)
+    return f"Chunks: {found}" if found else ""
 
 
 def _figures(answer: "Answer", times: Times) -> dict[str, Any]:

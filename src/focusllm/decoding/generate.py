@@ -215,6 +215,32 @@ def decode(
     return output
 
 
+def continued(
+    engine: FocusEngine,
+    input_ids: Int[Tensor, "batch sequence"],
+    rows: Sequence[Sequence[int]],
+    config: GenerationConfig,
+    progress: Progress | None,
+    **decoding: Any,
+) -> Int[Tensor, "outputs longer"] | GenerationOutput:
+    """Decode new tokens behind sequences; see :meth:`FocusModel.generate`.
+
+    Args:
+        engine: What computes.
+        input_ids: The sequences, padding and all.
+        rows: Their tokens without padding.
+        config: As :func:`generation_config_for` returns it.
+        progress: Called with the chunk tokens read so far and those to be read in all.
+        **decoding: Handed on to :func:`decode`.
+    """
+    returns_object = config.return_dict_in_generate
+    generator = FocusGenerator(engine, engine.split(rows, config.max_new_tokens), progress=progress)
+    output: Any = decode(generator, rows, config, **decoding)
+    repeated = input_ids.repeat_interleave(output.sequences.shape[0] // input_ids.shape[0], dim=0)
+    output.sequences = torch.cat((repeated, output.sequences.to(repeated)), dim=1)
+    return output if returns_object else output.sequences
+
+
 @contextmanager
 def _seeded(seed: int | None, device: torch.device) -> Iterator[None]:
     """Draw from a seed within the ``with`` block, and leave the global generators as they were."""

@@ -90,6 +90,10 @@ class FocusDocument:
         first, after = chunk * self.chunk_length, (chunk + 1) * self.chunk_length
         return self.starts[first], self.starts[after] if after < len(self.starts) else len(self.text)
 
+    def bytes_of_tiers(self) -> dict[str, int]:
+        """Return the bytes of its chunks' keys and values on the "device", in "cpu" memory beside it, in a "folder"."""
+        return (self.cache or ChunkCache()).bytes_of_tiers()
+
     def num_bytes(self) -> int:
         """Return the bytes of all keys and values at hand."""
         return 0 if self.cache is None else self.cache.num_bytes()

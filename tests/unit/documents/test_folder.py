@@ -45,23 +45,54 @@ def read_by(model: FocusModel, text: list[int], folder: Path) -> int:
     return seen[-1]
 
 
-@pytest.mark.parametrize("device_budget", [0, 60_000, None])
+@pytest.mark.parametrize(
+    ("device_budget", "cpu_budget"), [(0, 0), (60_000, 0), (60_000, 60_000), (0, 2**30), (None, None)]
+)
 @pytest.mark.parametrize("candidate_refresh", [1, 0])
 @pytest.mark.parametrize("chunk_kv", ["model", "int8"])
 def test_loaded_or_away_equals_at_hand(
-    tmp_path: Path, device_budget: int | None, candidate_refresh: int, chunk_kv: str
+    tmp_path: Path, device_budget: int | None, cpu_budget: int | None, candidate_refresh: int, chunk_kv: str
 ) -> None:
     model = small_batches(candidate_refresh=candidate_refresh, chunk_kv=chunk_kv)
     document = model.index(TEXT)
     wanted = scores(model, document)
     document.save(tmp_path / "saved")
-    indexed = model.index(TEXT, tmp_path / "indexed", device_budget=device_budget)
-    loaded = model.load_document(tmp_path / "saved", device_budget=device_budget)
+    budgets = {"device_budget": device_budget, "cpu_budget": cpu_budget}
+    indexed = model.index(TEXT, tmp_path / "indexed", **budgets)
+    loaded = model.load_document(tmp_path / "saved", **budgets)
     for other in (loaded, indexed):
         for _ in range(2):
             assert torch.equal(scores(model, other), wanted)
         if device_budget is not None:
             assert other.num_bytes() <= device_budget
+
+
+def test_tiers_hold_no_more_than_their_budgets(tmp_path: Path) -> None:
+    model = small_batches()
+    every = model.index(TEXT)
+    wanted = scores(model, every)
+    total = sum(every.bytes_of_tiers().values())
+    every.save(tmp_path / "d")
+    for device, cpu, are_used in (
+        (0, 0, {"folder"}),
+        (2**30, 0, {"device"}),
+        (0, 2**30, {"cpu"}),
+        # Room for one batch each, with what a question puts behind its chunks.
+        (400_000, 400_000, {"device", "cpu", "folder"}),
+    ):
+        document = model.load_document(tmp_path / "d", device_budget=device, cpu_budget=cpu)
+        assert torch.equal(scores(model, document), wanted)
+        sizes = document.bytes_of_tiers()
+        assert {name for name, size in sizes.items() if size} == are_used
+        assert sizes["device"] <= device
+        assert sizes["cpu"] <= cpu
+        # Files have headers.
+        assert total <= sum(sizes.values()) < 1.05 * total
+    # Without a folder there is no other place.
+    beside = model.index(TEXT, device_budget=0, cpu_budget=2**30)
+    assert torch.equal(scores(model, beside), wanted)
+    assert beside.bytes_of_tiers()["cpu"] > 0
+    assert beside.bytes_of_tiers()["folder"] == 0
 
 
 def test_eight_bits_are_near_the_base_s_own_and_take_less_room(tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""Where keys and values of chunks lie: on the device, in CPU memory beside a GPU, in a folder. Source: ours."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from focusllm.cache.memory import free_bytes
+
+if TYPE_CHECKING:
+    from focusllm.cache.chunks import Home, LayerTensors
+
+# Part of the free memory that is taken when the user does not say; questions need some, too.
+_FREE_SHARE = 0.5
+
+
+@dataclass(frozen=True)
+class Budgets:
+    """Bytes of keys and values that may lie in each tier; the folder, the last one, has no limit.
+
+    Attributes:
+        device: On the model's device.
+        cpu: In CPU memory, where the device has memory of its own.
+    """
+
+    device: int
+    cpu: int
+
+    @classmethod
+    def chosen(cls, device: torch.device, device_bytes: int | None, cpu_bytes: int | None) -> "Budgets":
+        """Return the budgets of a user; ``None`` takes half of what is free, and no CPU memory beside the CPU."""
+        if device_bytes is None:
+            device_bytes = int(free_bytes(device) * _FREE_SHARE)
+        if cpu_bytes is None:
+            cpu_bytes = 0 if device.type == "cpu" else int(free_bytes(torch.device("cpu")) * _FREE_SHARE)
+        return cls(device_bytes, cpu_bytes)
+
+
+class CpuHome:
+    """Keys and values of a batch of chunks in CPU memory, from where a GPU takes them without waiting for a disk.
+
+    Args:
+        at_hand: The keys and values, if they are at hand.
+        beneath: Where else they can be had from, once; then they are kept here.
+    """
+
+    def __init__(self, at_hand: "LayerTensors | None", beneath: "Home | None") -> None:
+        self._kept = None if at_hand is None else _in_cpu_memory(at_hand)
+        self._beneath = beneath
+
+    def load(self) -> "LayerTensors":
+        """Return keys and values of each layer."""
+        if self._kept is None:
+            assert self._beneath is not None  # it was made of one or the other
+            self._kept = _in_cpu_memory(self._beneath.load())
+        return self._kept
+
+    def num_bytes(self) -> int:
+        """Return how many bytes they take here, or will."""
+        if self._kept is None:
+            return 0 if self._beneath is None else self._beneath.num_bytes()
+        return sum(states.numel() * states.element_size() for pair in self._kept for states in pair)
+
+
+def _in_cpu_memory(layers: "LayerTensors") -> "LayerTensors":
+    """Copy to memory that a GPU, if there is one, can read by itself."""
+    is_pinned = torch.cuda.is_available()
+    return [
+        (
+            torch.empty_like(keys, device="cpu", pin_memory=is_pinned).copy_(keys),
+            torch.empty_like(values, device="cpu", pin_memory=is_pinned).copy_(values),
+        )
+        for keys, values in layers
+    ]
