@@ -14,6 +14,7 @@ from focusllm.bundled.text import installation_words
 from focusllm.training.fact_documents import FactDocumentMaker
 from focusllm.training.facts import (
     Fact,
+    Strangeness,
     ask,
     ask_unstated,
     draw_fact,
@@ -47,6 +48,7 @@ class Stage:
             prompt behind its chunk has.
         single: Share of documents about which one question is asked.
         text_weight: Weight of tokens that are not part of answers; those of questions have half of it.
+        strangeness: How much of the wordings is random.
         copies, lists, statements, text: Shares of runs of random tokens said again, of lists of keys and
             values, of statements without other text, and of real text; the rest are documents with facts.
     """
@@ -57,6 +59,7 @@ class Stage:
     breaks: float
     single: float
     text_weight: float
+    strangeness: Strangeness
     copies: float
     lists: float
     statements: float
@@ -65,36 +68,39 @@ class Stage:
 
 STAGES = (
     Stage(
-        2200 / 6400,
+        2000 / 6400,
         128,
         plain=0.5,
         breaks=0.2,
         single=0.3,
         text_weight=0.2,
+        strangeness=Strangeness(scattered=0.15, noisy=0.3, before_value=0.3, words=False),
         copies=0.15,
         lists=0.25,
         statements=0.58,
         text=0.02,
     ),
     Stage(
-        3600 / 6400,
+        3400 / 6400,
         256,
         plain=0.2,
         breaks=0.4,
         single=0.3,
         text_weight=0.2,
+        strangeness=Strangeness(),
         copies=0.06,
         lists=0.12,
         statements=0.3,
         text=0.05,
     ),
     Stage(
-        4900 / 6400,
+        4800 / 6400,
         512,
         plain=0.1,
         breaks=0.4,
         single=0.4,
         text_weight=0.05,
+        strangeness=Strangeness(),
         copies=0.04,
         lists=0.08,
         statements=0.15,
@@ -107,6 +113,7 @@ STAGES = (
         breaks=0.4,
         single=0.4,
         text_weight=0.05,
+        strangeness=Strangeness(),
         copies=0.03,
         lists=0.06,
         statements=0.1,
@@ -133,7 +140,10 @@ class SequenceDrawer:
         # Before a number comes a space that is a token of its own.
         self._space = encode(" ")[0]
         lines = [line for line in text.splitlines(keepends=True) if line.strip()]
-        self._documents = FactDocumentMaker(lines, len(text) / len(self._text_ids))
+        self._documents = {
+            stage.strangeness: FactDocumentMaker(lines, len(text) / len(self._text_ids), stage.strangeness)
+            for stage in STAGES
+        }
 
     def draw(self, rng: random.Random, stage: Stage) -> Weighted:
         """Draw one sequence and the weight of each of its tokens."""
@@ -178,7 +188,9 @@ class SequenceDrawer:
     def _statements(self, rng: random.Random, room: int, stage: Stage) -> Weighted:
         """State a few facts that are easily confused, and ask for each."""
         facts = _draw_facts(rng, rng.randint(1, max(4, room // 64)))
-        stated = [state_plainly(fact) if rng.random() < stage.plain else state(rng, fact) for fact in facts]
+        stated = [
+            state_plainly(fact) if rng.random() < stage.plain else state(rng, fact, stage.strangeness) for fact in facts
+        ]
         ids = self._encode("".join(sentence + rng.choice(("\n", " ")) for sentence in stated))
         weights = [stage.text_weight] * len(ids)
         for fact in rng.sample(facts, len(facts)):
@@ -193,7 +205,7 @@ class SequenceDrawer:
         """Hide facts in a document that fills most of the room, and ask for some."""
         num_questions = 1 if rng.random() < stage.single else rng.randint(2, max(2, room // 80))
         num_tokens = int((room - QUESTION_TOKENS * num_questions) * rng.uniform(0.5, 1.0))
-        document = self._documents.draw(rng, num_tokens, num_questions)
+        document = self._documents[stage.strangeness].draw(rng, num_tokens, num_questions)
         ids = self._encode("".join(piece.text for piece in document.pieces))
         if len(ids) + QUESTION_TOKENS * num_questions > room:
             return self._document(rng, room, stage)

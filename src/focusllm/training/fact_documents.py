@@ -8,7 +8,17 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from focusllm.training.facts import Fact, Question, ask, draw_fact, draw_rival, repeated_filler, state
+from focusllm.training.facts import (
+    USUAL_STRANGENESS,
+    Fact,
+    Question,
+    Strangeness,
+    ask,
+    draw_fact,
+    draw_rival,
+    repeated_filler,
+    state,
+)
 
 
 @dataclass(frozen=True)
@@ -34,10 +44,14 @@ class FactDocumentMaker:
     Args:
         lines: Real text, line by line, each with its line break.
         characters_per_token: How many characters of this corpus one token covers, for sizing.
+        strangeness: Of the statements.
     """
 
-    def __init__(self, lines: Sequence[str], characters_per_token: float) -> None:
+    def __init__(
+        self, lines: Sequence[str], characters_per_token: float, strangeness: Strangeness = USUAL_STRANGENESS
+    ) -> None:
         self._lines = lines
+        self._strangeness = strangeness
         self._characters_per_token = characters_per_token
 
     def draw(self, rng: random.Random, num_tokens: int, num_questions: int) -> FactDocument:
@@ -49,7 +63,7 @@ class FactDocumentMaker:
         stated = _without_clashes(asked, rivals + others)
         # Now and then a fact is stated twice, in two wordings.
         stated += [fact for fact in stated if rng.random() < 0.1]
-        statements = [Piece(_as_piece(rng, state(rng, fact)), fact) for fact in stated]
+        statements = [Piece(_as_piece(rng, state(rng, fact, self._strangeness)), fact) for fact in stated]
         budget -= sum(len(piece.text) for piece in statements)
         pieces = self._filler(rng, max(budget, 0))
         for piece in statements:
@@ -62,7 +76,7 @@ class FactDocumentMaker:
             return self._real_lines(rng, num_characters)
         if kind < 0.8:
             return _repeated_sentences(rng, num_characters)
-        return _only_facts(rng, num_characters)
+        return self._only_facts(rng, num_characters)
 
     def _real_lines(self, rng: random.Random, num_characters: int) -> list[Piece]:
         index = rng.randrange(len(self._lines))
@@ -73,6 +87,15 @@ class FactDocumentMaker:
             pieces.append(Piece(line))
             length += len(line)
             index += 1
+        return pieces
+
+    def _only_facts(self, rng: random.Random, num_characters: int) -> list[Piece]:
+        pieces: list[Piece] = []
+        length = 0
+        while length < num_characters:
+            fact = draw_fact(rng)
+            pieces.append(Piece(_as_piece(rng, state(rng, fact, self._strangeness)), fact))
+            length += len(pieces[-1].text)
         return pieces
 
 
@@ -102,14 +125,4 @@ def _repeated_sentences(rng: random.Random, num_characters: int) -> list[Piece]:
             break
         pieces.append(Piece(sentence))
         length += len(sentence)
-    return pieces
-
-
-def _only_facts(rng: random.Random, num_characters: int) -> list[Piece]:
-    pieces: list[Piece] = []
-    length = 0
-    while length < num_characters:
-        fact = draw_fact(rng)
-        pieces.append(Piece(_as_piece(rng, state(rng, fact)), fact))
-        length += len(pieces[-1].text)
     return pieces

@@ -13,7 +13,16 @@ from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words, share_of
 from focusllm.training.names import draw_names, proper_name, pseudo_word, similar_name
-from focusllm.training.wordings import CLOSERS, FOLLOW_UPS, OPENERS, QUESTION_FORMS, QUOTES, SUBJECTS_ENTITY, draw_core
+from focusllm.training.wordings import (
+    CLOSERS,
+    FOLLOW_UPS,
+    FUNCTION_WORDS,
+    OPENERS,
+    QUESTION_FORMS,
+    QUOTES,
+    SUBJECTS_ENTITY,
+    draw_core,
+)
 
 NATURAL_KEYS = tuple(
     """access code, account number, address, age, altitude, anthem, author, badge number, band, birthday, book,
@@ -36,43 +45,12 @@ NATURAL_KEYS = tuple(
     tree, trophy, unit, value, vehicle, version, village, voltage, wage, weapon, weather, weight, winner,
     witness, word, worker, writer, year, zone""".replace("\n", " ").split(",")
 )
-_PLACE_NOUNS = [
-    "office",
-    "team",
-    "project",
-    "house",
-    "club",
-    "school",
-    "station",
-    "branch",
-    "group",
-    "factory",
-    "family",
-    "village",
-    "museum",
-    "server",
-    "ship",
-    "bridge",
-    "library",
-    "garden",
-    "farm",
-    "hospital",
-    "tower",
-    "market",
-    "company",
-    "agency",
-    "island",
-    "valley",
-    "mission",
-    "camp",
-    "hotel",
-    "lab",
-]
+_PLACES = """office team project house club school station branch group factory family village museum server ship bridge
+library garden farm hospital tower market company agency island valley mission camp hotel lab"""
+_PLACE_NOUNS = _PLACES.split()
 
-# Share of statements whose glue is random words, where the value can be told from them.
-SCATTERED_SHARE = 0.15
-# Share of those left in which some words of the wording are exchanged for random ones.
-NOISY_SHARE, EXCHANGED_SHARE = 0.3, 0.3
+# Share of a noisy wording's words that are exchanged for random ones, apart from the one before the value.
+EXCHANGED_SHARE = 0.3
 # The answer to a question about what the text does not say.
 NOT_STATED = " not stated\n"
 
@@ -89,6 +67,26 @@ class Fact:
     def subject(self) -> str:
         """The noun phrase a question asks for."""
         return f"the {self.key}" if self.entity is None else f"the {self.key} of {self.entity}"
+
+
+@dataclass(frozen=True)
+class Strangeness:
+    """How much of the wordings is random: a reader must do without knowing every word around a value.
+
+    Attributes:
+        scattered: Share of statements whose glue is nothing but random words, where the value can be told from them.
+        noisy: Share of those left in which some words are exchanged for random ones.
+        before_value: Share of exchanged ones among the words right before a value in noisy statements.
+        words: Whether statements of values that are words can be noisy, too.
+    """
+
+    scattered: float = 0.25
+    noisy: float = 0.5
+    before_value: float = 0.6
+    words: bool = True
+
+
+USUAL_STRANGENESS = Strangeness()
 
 
 @dataclass(frozen=True)
@@ -176,13 +174,13 @@ def _similar_value(rng: random.Random, value: str) -> str:
     return draw_value(rng)
 
 
-def state(rng: random.Random, fact: Fact) -> str:
+def state(rng: random.Random, fact: Fact, strangeness: Strangeness = USUAL_STRANGENESS) -> str:
     """Word ``fact`` as one statement, with its capital letter and its end."""
-    core = draw_core(rng, has_entity=fact.entity is not None)
-    if rng.random() < SCATTERED_SHARE and _stands_out(fact.value):
+    core, stands_out = draw_core(rng, has_entity=fact.entity is not None), _stands_out(fact.value)
+    if rng.random() < strangeness.scattered and stands_out:
         core = _scattered_core(rng, has_entity=fact.entity is not None)
-    elif rng.random() < NOISY_SHARE and _stands_out(fact.value):
-        core = _noisy_core(rng, core)
+    elif rng.random() < strangeness.noisy and (stands_out or strangeness.words):
+        core = _noisy_core(rng, core, strangeness.before_value, frozenset() if stands_out else FUNCTION_WORDS)
     if rng.random() < 0.1:
         core = core.replace("{v}", rng.choice(QUOTES))
     opener = _draw_opener(rng)
@@ -209,15 +207,17 @@ def _scattered_core(rng: random.Random, has_entity: bool) -> str:
     return " ".join(parts + _glue(rng))
 
 
-def _noisy_core(rng: random.Random, core: str) -> str:
+def _noisy_core(rng: random.Random, core: str, before_value: float, kept: frozenset[str]) -> str:
     """Exchange words of a wording for random ones: a reader meets words it has never seen in every place."""
-    return re.sub(
-        r"(?<![{<\w'])[a-z]{4,}(?![}>\w'])",
-        lambda match: (
-            rng.choice((_train_word(rng), pseudo_word(rng, 2))) if rng.random() < EXCHANGED_SHARE else match[0]
-        ),
-        core,
-    )
+    value = core.find("{v}")
+
+    def exchanged(match: re.Match[str]) -> str:
+        share = before_value if match.end() + 1 == value else EXCHANGED_SHARE
+        if match[0] in kept or rng.random() >= share:
+            return match[0]
+        return rng.choice((_train_word(rng), pseudo_word(rng, 2)))
+
+    return re.sub(r"(?<![{<\w'])[a-z]{4,}(?![}>\w'])", exchanged, core)
 
 
 def _glue(rng: random.Random) -> list[str]:

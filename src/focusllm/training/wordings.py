@@ -147,6 +147,12 @@ SUBJECTS_ENTITY = _items(
 SUBJECTS_PLAIN = _items("the {k}|the {k}|the {k}|our {k}|your {k}|my {k}|this {k}|their {k}|a certain {k}")
 QUOTES = ("'{v}'", '"{v}"', "`{v}`", "({v})", "[{v}]", "<{v}>", "*{v}*")
 
+# These hold a sentence together: where a value itself is words, it could not be told from others without them.
+_FUNCTION_WORDS = """about above after against among because before behind below between during except from inside into
+near next only other over since such than that their then there these this those through under until when where which
+while whose will with without would could should must might been have does were what they your"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
+
 QUESTION_FORMS = (
     "\nQuestion: What is {s}?\nAnswer:",
     "\nQuestion: What is {s}?\nAnswer:",
