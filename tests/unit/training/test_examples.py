@@ -93,19 +93,28 @@ def normalized(sentence: str, *slots: str) -> str:
     return re.sub(r"\W+", " ", sentence).strip().lower()
 
 
+def lead_of(wording: str) -> str:
+    """Return the words, two at most, between the slot before the value's and the value's."""
+    before = wording.partition("2")[0] if "2" in wording else ""
+    return " ".join(re.split(r"[01]", before)[-1].split()[-2:])
+
+
 def test_evaluation_s_wordings_words_and_texts_never_occur_in_training() -> None:
     rng = random.Random(0)
-    wordings, words, texts = set(), set(), []
+    wordings, words, texts, leads = set(), set(), [], set()
     for _ in range(30_000):
         fact = draw_fact(rng)
         sentence = state(rng, fact)
-        wordings.add(normalized(sentence, fact.key, fact.entity or "\0", fact.value))
+        wordings.add(wording := normalized(sentence, fact.key, fact.entity or "\0", fact.value))
+        leads.add(lead_of(wording))
         texts += [sentence, ask(rng, fact).text]
         # Names are made up of syllables and start with a capital; words do not.
         words |= {word for word in f"{fact.key} {fact.value}".split() if word.islower()}
     texts += [text for _ in range(300) for text in repeated_filler(rng, 20)]
     evaluated = {normalized(wording, "{k}", "{e}", "{v}") for wording in unseen.WORDINGS}
     assert not any(wording in trained for wording in evaluated for trained in wordings)
+    # What stands right before a value tells a reader most; not even that has been seen.
+    assert not {lead_of(wording) for wording in evaluated if lead_of(wording)} & leads
     assert not words & set(installation_words("evaluation"))
     everything = "\n".join(texts).lower()
     for published in (passkey.FILLER, passkey.LANDMARK_INTRO, passkey.INFINITE_INTRO, "pass key", "passkey"):
