@@ -9,6 +9,7 @@ import torch
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkCache
 from focusllm.cache.layers import cache_from
+from focusllm.cache.tiers import Budgets
 from focusllm.chunking import SplitSequence, cut_into_chunks, num_repeated
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.forward import focus_forward
@@ -27,7 +28,9 @@ class Estimate:
         num_tokens: Tokens of the document.
         num_chunks: Chunks it is cut into.
         weight_bytes: Base and adapter.
-        document_bytes: Keys and values of all chunks: at hand, or in the document's folder.
+        document_bytes: Keys and values of all chunks.
+        tier_bytes: How many of them would lie on the "device", in "cpu" memory beside it and in the "folder"; without
+            a folder, the last ones exceed what is free now.
         index_seconds: Reading the document, once.
         first_token_seconds: From a question to the first token of its answer.
         next_token_seconds: Each further token under the refresh settings in force, on average.
@@ -37,6 +40,7 @@ class Estimate:
     num_chunks: int
     weight_bytes: int
     document_bytes: int
+    tier_bytes: dict[str, int]
     index_seconds: float
     first_token_seconds: float
     next_token_seconds: float
@@ -67,11 +71,13 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
     asking = _seconds(lambda: engine.ask([few], cache)) - few_whole
     condense = max(asking, 0.0) / few.num_chunks * len(chunks)
     local_seconds = one if engine.config.local_refresh == "cached" else whole
+    document_bytes = cache.batches[0].num_bytes_kept() * num_read // sum(map(len, few.chunks))
     return Estimate(
         num_tokens=num_tokens,
         num_chunks=len(chunks),
         weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in engine.base.parameters()),
-        document_bytes=cache.batches[0].num_bytes_kept() * num_read // sum(map(len, few.chunks)),
+        document_bytes=document_bytes,
+        tier_bytes=Budgets.chosen(engine.device, None, None).shared_out(document_bytes),
         index_seconds=index * num_read,
         first_token_seconds=condense + whole,
         next_token_seconds=_refresh_seconds(engine, few, cache, few_whole) * len(chunks) + local_seconds,

@@ -154,6 +154,8 @@ def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path
     run = command("estimate", "10,000", "--model", base, *OPTIONS)
     assert run.status == 0
     assert "10,000 tokens in 100 chunks" in run.out
+    assert "MB on the device" in run.out
+    assert "--local-refresh cached --candidate-refresh 16 --focus-share 0.99" in run.out
     book.write_text(TEXT[:3000])
     assert "3,000 tokens in 30 chunks" in command("estimate", book, "--model", base, *OPTIONS).out
     run = command("estimate", "nothing.txt", "--model", base)

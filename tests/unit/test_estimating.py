@@ -3,6 +3,7 @@
 import pytest
 
 from focusllm.cache.layers import cache_tensors
+from focusllm.cache.tiers import Budgets
 from focusllm.errors import WindowError
 from tiny import random_ids, tiny_model
 
@@ -20,6 +21,8 @@ def test_bytes_are_those_of_the_document() -> None:
     found = model.estimate(250, question_tokens=8, max_new_tokens=4)
     assert found.document_bytes == sum(states.numel() * states.element_size() for states in own)
     assert (found.num_tokens, found.num_chunks) == (250, 21)
+    assert sum(found.tier_bytes.values()) == found.document_bytes
+    assert Budgets(device=10, cpu=5).shared_out(18) == {"device": 10, "cpu": 5, "folder": 3}
     assert min(found.index_seconds, found.first_token_seconds, found.next_token_seconds) > 0
 
 

@@ -35,6 +35,12 @@ class Budgets:
             cpu_bytes = 0 if device.type == "cpu" else int(free_bytes(torch.device("cpu")) * _FREE_SHARE)
         return cls(device_bytes, cpu_bytes)
 
+    def shared_out(self, num_bytes: int) -> dict[str, int]:
+        """Return how many of so many bytes would lie in each tier: "device", "cpu" and "folder"."""
+        on_device = min(num_bytes, self.device)
+        in_cpu_memory = min(num_bytes - on_device, self.cpu)
+        return {"device": on_device, "cpu": in_cpu_memory, "folder": num_bytes - on_device - in_cpu_memory}
+
 
 class CpuHome:
     """Keys and values of a batch of chunks in CPU memory, from where a GPU takes them without waiting for a disk.

@@ -1,12 +1,22 @@
 """``focusllm estimate``: what reading will cost."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from focusllm.cli import loading
 from focusllm.errors import InputError
+
+# Where keys and values would lie.
+PLACES = {"device": "on the device", "cpu": "in CPU memory", "folder": "in a folder (see focusllm index)"}
+# Ways of decoding that are cheaper than the adapter's own.
+POLICIES: tuple[dict[str, Any], ...] = (
+    {"local_refresh": "cached"},
+    {"local_refresh": "cached", "candidate_refresh": 16},
+    {"local_refresh": "cached", "candidate_refresh": 16, "focus_share": 0.99},
+    {"local_refresh": "cached", "candidate_refresh": 0},
+)
 
 
 def estimate(
@@ -35,13 +45,21 @@ def estimate(
     )  # fmt: skip
     num_tokens = int(digits) if digits.isdigit() else len(focus.encode(text_of(Path(document))))
     found = focus.estimate(num_tokens)
+    tiers = ", ".join(f"{size / 1e6:,.0f} MB {PLACES[tier]}" for tier, size in found.tier_bytes.items() if size)
     rows = {
         "document": f"{found.num_tokens:,} tokens in {found.num_chunks:,} chunks",
         "weights": f"{found.weight_bytes / 1e6:,.0f} MB",
-        "keys and values": f"{found.document_bytes / 1e6:,.0f} MB, in memory or on disk",
+        "keys and values": f"{found.document_bytes / 1e6:,.0f} MB: {tiers}",
         "reading it, once": f"{found.index_seconds:,.2f} s",
         "first token": f"{found.first_token_seconds:,.2f} s after a question",
         "each further token": f"{found.next_token_seconds:,.3f} s",
     }
+    if (local_refresh, candidate_refresh, focus_share) == (None, None, None):
+        own = {"candidate_refresh": focus.config.candidate_refresh, "focus_share": focus.config.focus_share}
+        for policy in POLICIES:
+            named = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in policy.items())
+            seconds = focus.configure(**{**own, **policy}).estimate(num_tokens).next_token_seconds
+            rows[f"  {named}"] = f"{seconds:,.3f} s"
+    width = max(map(len, rows)) + 1
     for name, value in rows.items():
-        typer.echo(f"{name:20} {value}")
+        typer.echo(f"{name:{width}} {value}")
