@@ -37,7 +37,61 @@ _OWN: dict[str, dict[str, Any]] = {
     "gemma": {"head_dim": 16, "num_key_value_heads": 1, "tie_word_embeddings": True},
     "phi": {"num_key_value_heads": 4, "resid_pdrop": 0.1},
 }
+# The families whose equations `reference.py` has; the others are held to a pair of transformers' models.
 FAMILY_NAMES = tuple(_OWN)
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "num_local_experts": 4}
+_NARROW = {"head_dim": 8}
+_SLIDING = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": 64}
+_OWN |= {
+    "apertus": {},
+    "arcee": {},
+    "cohere": {"use_qk_norm": True},
+    "cohere2": {**_SLIDING, **_NARROW},
+    "cwm": {**_SLIDING, **_NARROW},
+    "ernie4_5": _NARROW,
+    "ernie4_5_moe": {"moe_num_experts": 4, "moe_k": 2, "moe_intermediate_size": 24, "moe_num_shared_experts": 1},
+    "exaone4": _SLIDING,
+    "flex_olmo": _EXPERTS,
+    "gemma2": {**_SLIDING, "head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0},
+    "gemma3_text": {**_SLIDING, "head_dim": 16, "query_pre_attn_scalar": 16},
+    "glm": _NARROW,
+    "glm4": _NARROW,
+    "glm4_moe": {
+        "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_group": 1, "topk_group": 1,
+        "first_k_dense_replace": 1,
+    },
+    "gpt_oss": {**_SLIDING, **_NARROW, "num_local_experts": 4, "num_experts_per_tok": 2},
+    "gpt2": {"n_inner": 48},
+    "gpt_neox": {"rotary_pct": 0.5},
+    "granite": {"attention_multiplier": 0.3, "residual_multiplier": 0.8},
+    "granitemoe": _EXPERTS,
+    "granitemoeshared": {**_EXPERTS, "shared_intermediate_size": 24},
+    "helium": _NARROW,
+    "hyperclovax": {},
+    "internlm3": _NARROW,
+    "jais2": {},
+    "minimax_m2": {**_EXPERTS, **_NARROW},
+    "ministral": {**_SLIDING, **_NARROW},
+    "mixtral": _EXPERTS,
+    "nemotron": _NARROW,
+    "olmo": {"clip_qkv": 5.0},
+    "olmo2": {},
+    "olmo3": _SLIDING,
+    "olmoe": _EXPERTS,
+    "opt": {"ffn_dim": 48, "word_embed_proj_dim": 32},
+    "persimmon": {"num_key_value_heads": 4},
+    "phi3": {},
+    "phimoe": {"num_local_experts": 4},
+    "qwen2_moe": {**_EXPERTS, "shared_expert_intermediate_size": 24},
+    "qwen3_moe": {**_EXPERTS, **_NARROW},
+    "seed_oss": _NARROW,
+    "smollm3": {"no_rope_layers": [1, 0, 1]},
+    "solar_open": {**_NARROW, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24},
+    "stablelm": {"partial_rotary_factor": 0.5},
+    "starcoder2": {},
+    "vaultgemma": {**_SLIDING, "head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0},
+}  # fmt: skip
+ALL_FAMILY_NAMES = tuple(_OWN)
 SMALL = FocusConfig(chunk_length=12, local_length=10, dynamic_prompt_length=6)
 
 
@@ -45,7 +99,8 @@ def tiny_base(family: str = "llama", dtype: torch.dtype = torch.float64, **chang
     """Build a random base; weights are wide enough for attention to matter."""
     torch.manual_seed(7)
     config = CONFIG_MAPPING[family](**{**_SHARED, **_OWN[family], **changes})
-    base = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
+    # The grouped matrix products of experts know no double precision.
+    base = AutoModelForCausalLM.from_config(config, dtype=dtype, experts_implementation="eager").eval()
     with torch.no_grad():
         for parameter in base.parameters():
             if parameter.dim() > 1:
@@ -119,8 +174,8 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def save_tiny_base(folder: Path, dtype: torch.dtype = torch.float32) -> Path:
+def save_tiny_base(folder: Path, dtype: torch.dtype = torch.float32, family: str = "llama") -> Path:
     """Write a random base with its tokenizer, as a user's folder would be."""
-    tiny_base("llama", dtype, vocab_size=259, max_position_embeddings=512).save_pretrained(folder)
+    tiny_base(family, dtype, vocab_size=259, max_position_embeddings=512).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder

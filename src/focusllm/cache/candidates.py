@@ -21,7 +21,9 @@ class CandidateKV:
 
     def moved(self, mover: KeyMover, shift: Int[Tensor, "rows candidates"]) -> "CandidateKV":
         """Return the candidates with their keys ``shift`` positions further on."""
-        return CandidateKV([(mover.move(keys, shift), values) for keys, values in self.layers])
+        return CandidateKV(
+            [(mover.move(layer, keys, shift), values) for layer, (keys, values) in enumerate(self.layers)]
+        )
 
     def room_for(self, rows: int, candidates: int) -> "CandidateKV":
         """Return room for so many candidates of the same layers, heads and kind, not yet filled."""

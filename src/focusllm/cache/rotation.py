@@ -4,33 +4,56 @@ A rotary key at position ``a`` is the un-rotated key turned by ``a`` times a set
 by the difference ``b - a`` gives the key at ``b``. Source: RoFormer (arXiv 2104.09864); use here: ours.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
 class KeyMover:
-    """Turns keys by differences of position, for rotary embeddings that pair a dimension with the one half-way on.
+    """Turns keys by differences of position.
 
     Args:
-        rotary: The base's rotary embedding; its frequencies cover the rotary part of a head.
+        rotary: The base's rotary embedding; ``None`` where positions are absolute.
+        frequencies: For each layer, the attribute of the rotary embedding that holds its frequencies, which cover the
+            rotary part of a head; ``None`` where keys have no position to be moved from.
+        pairs_neighbors: Whether a dimension is paired with the next one, not with the one half-way on.
     """
 
-    def __init__(self, rotary: nn.Module) -> None:
+    def __init__(self, rotary: nn.Module | None, frequencies: Sequence[str | None], pairs_neighbors: bool) -> None:
         self._rotary = rotary
+        self._frequencies = frequencies
+        self._pairs_neighbors = pairs_neighbors
 
     def move(
         self,
+        layer: int,
         keys: Float[Tensor, "batch kv_heads sequence head_dim"],
         shift: Int[Tensor, "batch sequence"],
     ) -> Float[Tensor, "batch kv_heads sequence head_dim"]:
-        """Return the keys ``shift`` positions further on (or back, where it is negative)."""
-        frequencies: Tensor = self._rotary.inv_freq  # type: ignore[assignment]
+        """Return the keys of a layer ``shift`` positions further on (or back, where it is negative)."""
+        name = self._frequencies[layer]
+        if name is None:
+            return keys
+        # Looked up at every call: a model that is moved to a device gets new ones.
+        frequencies: Tensor = getattr(self._rotary, name)
         # Angles in double precision: they are few, and positions may be in the thousands.
         angles = shift.to(torch.float64).unsqueeze(-1) * frequencies.to(device=shift.device, dtype=torch.float64)
         precision = torch.promote_types(keys.dtype, torch.float32)
         cos, sin = (turn(angles).to(precision).unsqueeze(1) for turn in (torch.cos, torch.sin))
         rotary_dim = 2 * frequencies.shape[-1]
-        first, second = keys[..., :rotary_dim].to(precision).chunk(2, dim=-1)
-        turned = torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1).to(keys.dtype)
+        first, second = self._halves(keys[..., :rotary_dim].to(precision))
+        turned = self._joined(first * cos - second * sin, second * cos + first * sin).to(keys.dtype)
         return torch.cat((turned, keys[..., rotary_dim:]), dim=-1) if rotary_dim < keys.shape[-1] else turned
+
+    def _halves(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        if self._pairs_neighbors:
+            return states[..., 0::2], states[..., 1::2]
+        first, second = states.chunk(2, dim=-1)
+        return first, second
+
+    def _joined(self, first: Tensor, second: Tensor) -> Tensor:
+        if self._pairs_neighbors:
+            return torch.stack((first, second), dim=-1).flatten(-2)
+        return torch.cat((first, second), dim=-1)

@@ -18,6 +18,8 @@ def models(
     table = Table("model type", "grade", "projections", "what to know")
     for name in sorted(FAMILIES):
         family = FAMILIES[name]
-        table.add_row(name, "exact", " ".join(family.projections.values()), family.note)
+        grade = "exact" if family.is_trainable else "inference only"
+        table.add_row(name, grade, " ".join(family.projections.values()), family.note)
     Console().print(table)
-    typer.echo("exact: reading, decoding and training equal the equations of the method (tests/parity).")
+    typer.echo("exact: reading, decoding and training equal the method, computed in another way (tests/parity).")
+    typer.echo("inference only: reading and decoding do; adapters cannot be trained yet.")

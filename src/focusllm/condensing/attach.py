@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from focusllm.condensing.families import AttentionFamily, attention_modules, family_of
 from focusllm.condensing.projections import CandidateGate, CandidateProjection
@@ -12,7 +13,7 @@ from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, UnsupportedModelError
 
 # Of the last layer only the candidate's key and value are ever read: its query and output lead nowhere.
-_LAST_LAYER_ROLES = ("k", "v")
+_LAST_LAYER_ROLES = ("k", "v", "qkv")
 
 
 class CandidateAdapter:
@@ -24,6 +25,7 @@ class CandidateAdapter:
 
     Raises:
         UnsupportedModelError: The family is not supported, or a projection is not a linear layer.
+        ConfigurationError: The projections that are to be trained cannot be had apart, or there are none.
     """
 
     def __init__(self, base: PreTrainedModel, config: FocusConfig) -> None:
@@ -36,7 +38,7 @@ class CandidateAdapter:
         attentions = attention_modules(base, self.family)
         for layer_index, attention in enumerate(attentions):
             is_last = layer_index == len(attentions) - 1
-            for role in config.candidate_projections:
+            for role in self.family.roles_of(config.candidate_projections):
                 if not is_last or role in _LAST_LAYER_ROLES:
                     self._add(f"layers.{layer_index}.{role}", attention, self.family.projections[role], config.rank)
         if not self.projections:
@@ -50,7 +52,7 @@ class CandidateAdapter:
         layer = getattr(attention, attribute)
         if isinstance(layer, CandidateProjection):
             raise ConfigurationError("The base already carries candidate projections; detach them first.")
-        if not isinstance(layer, nn.Linear):
+        if not isinstance(layer, nn.Linear | Conv1D):
             raise UnsupportedModelError(f"{attribute} of {name} is a {type(layer).__name__}; a linear layer is needed.")
         self.projections[name] = CandidateProjection(layer, self.gate, rank)
         self._places[name] = (attention, attribute)

@@ -9,10 +9,9 @@ from transformers.cache_utils import Cache
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch
 from focusllm.cache.layers import cache_tensors
-from focusllm.cache.rotation import KeyMover
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
-from focusllm.condensing.families import backbone_of
+from focusllm.condensing.families import backbone_of, key_mover_of
 
 
 class Condenser:
@@ -27,7 +26,7 @@ class Condenser:
         self._base = base
         self._backbone = backbone_of(base)
         self._gate = adapter.gate
-        self.mover = KeyMover(getattr(self._backbone, adapter.family.rotary))
+        self.mover = key_mover_of(base)
 
     def condense(self, batch: ChunkBatch, token_ids: Int[Tensor, "rows new_tokens"]) -> CandidateKV:
         """Run new tokens through the base; the last one is the candidate, the others join the chunk.

@@ -1,16 +1,32 @@
 """Which architectures can be wrapped, and where their attention keeps its projections: data, one row a family."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
-from focusllm.errors import UnsupportedModelError
+from focusllm.cache.rotation import KeyMover
+from focusllm.errors import ConfigurationError, UnsupportedModelError
 
 _SEPARATE = MappingProxyType({"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"})
+# One projection makes queries, keys and values.
+_FUSED = "qkv"
+
+
+def _all_layers(config: Any, layer: int) -> bool:
+    return True
+
+
+def _where_rope_is_set(config: Any, layer: int) -> bool:
+    return bool(config.no_rope_layers[layer])
+
+
+def _sliding_layers(config: Any, layer: int) -> bool:
+    return config.sliding_window is None or config.layer_types[layer] == "sliding_attention"
 
 
 @dataclass(frozen=True)
@@ -19,10 +35,16 @@ class AttentionFamily:
 
     Attributes:
         model_type: The name transformers knows the architecture by.
-        projections: Role (q, k, v, o) to the attribute of the attention module that holds it.
+        projections: Role (q, k, v, o; qkv where one projection makes all three) to the attribute of the attention
+            module that holds it.
         attention: Attribute of a layer that holds its attention module.
-        layers: Attribute of the backbone that holds the layers.
-        rotary: Attribute of the backbone that holds the rotary embedding.
+        layers: Attribute of the backbone, dots and all, that holds the layers.
+        rotary: Attribute of the backbone that holds the rotary embedding; ``None`` where positions are absolute, so
+            that keys need not, and cannot, be moved.
+        has_positions: Whether a layer, by its number, turns its keys to their positions.
+        pairs_neighbors: Whether rotary positions pair a dimension with the next one, not with the one half-way on.
+        forwards_options: Whether what the base is called with reaches its attention; the packed training pass and the
+            recording of attention need that.
         note: What a user should know, shown by ``focusllm models``.
     """
 
@@ -30,27 +52,115 @@ class AttentionFamily:
     projections: Mapping[str, str] = field(default_factory=lambda: _SEPARATE)
     attention: str = "self_attn"
     layers: str = "layers"
-    rotary: str = "rotary_emb"
-    note: str = "separate projections, rotary positions"
+    rotary: str | None = "rotary_emb"
+    has_positions: Callable[[Any, int], bool] = _all_layers
+    pairs_neighbors: bool = False
+    forwards_options: bool = True
+    note: str = ""
+
+    @property
+    def is_trainable(self) -> bool:
+        """Whether adapters can be trained."""
+        return self.forwards_options
+
+    @property
+    def is_fused(self) -> bool:
+        """Whether one projection makes queries, keys and values."""
+        return _FUSED in self.projections
+
+    def roles_of(self, wanted: Sequence[str]) -> list[str]:
+        """Return the roles that the wanted ones (q, k, v, o) are here.
+
+        Raises:
+            ConfigurationError: Some of q, k and v are wanted where one projection makes all three.
+        """
+        if not self.is_fused:
+            return list(wanted)
+        inner = [role for role in wanted if role in _FUSED]
+        if 0 < len(inner) < len(_FUSED):
+            raise ConfigurationError(
+                f"A {self.model_type} makes queries, keys and values by one projection: `candidate_projections` must "
+                f"have all of 'q', 'k' and 'v', or none; got {tuple(wanted)}."
+            )
+        return [*([_FUSED] if inner else []), *(role for role in wanted if role not in _FUSED)]
 
 
-FAMILIES: Mapping[str, AttentionFamily] = MappingProxyType(
-    {
-        family.model_type: family
-        for family in (
-            AttentionFamily("llama"),
-            AttentionFamily("mistral", note="separate projections, rotary positions; window: the sliding one, if set"),
-            AttentionFamily("qwen2", note="separate projections with bias, rotary positions"),
-            AttentionFamily("qwen3", note="separate projections, normalized queries and keys, rotary positions"),
-            AttentionFamily("gemma", note="separate projections, rotary positions, wide heads"),
-            AttentionFamily(
-                "phi",
-                projections=MappingProxyType({**_SEPARATE, "o": "dense"}),
-                note="separate projections with bias, partly rotary positions",
-            ),
-        )
-    }
+_SLIDING = "window: the sliding one, if set"
+_ROWS = (
+    AttentionFamily("apertus", note="normalized queries and keys"),
+    AttentionFamily("arcee"),
+    AttentionFamily("cohere", pairs_neighbors=True),
+    AttentionFamily("cohere2", pairs_neighbors=True, has_positions=_sliding_layers, note=_SLIDING),
+    AttentionFamily("cwm", note=_SLIDING),
+    AttentionFamily("ernie4_5", pairs_neighbors=True),
+    AttentionFamily("ernie4_5_moe", pairs_neighbors=True, note="mixture of experts"),
+    AttentionFamily("exaone4", has_positions=_sliding_layers, note=_SLIDING),
+    AttentionFamily("flex_olmo", note="mixture of experts"),
+    AttentionFamily("gemma", note="wide heads"),
+    AttentionFamily("gemma2", note=f"soft-capped scores; {_SLIDING}"),
+    AttentionFamily("gemma3_text", note=f"positions by kind of layer; {_SLIDING}"),
+    AttentionFamily("glm", pairs_neighbors=True, note="partly rotary positions"),
+    AttentionFamily("glm4", pairs_neighbors=True, note="partly rotary positions"),
+    AttentionFamily("glm4_moe", note="partly rotary positions; mixture of experts"),
+    AttentionFamily("gpt_oss", note=f"attention sinks; mixture of experts; {_SLIDING}"),
+    AttentionFamily(
+        "gpt2",
+        projections=MappingProxyType({_FUSED: "c_attn", "o": "c_proj"}),
+        attention="attn",
+        layers="h",
+        rotary=None,
+        note="absolute positions",
+    ),
+    AttentionFamily(
+        "gpt_neox",
+        projections=MappingProxyType({_FUSED: "query_key_value", "o": "dense"}),
+        attention="attention",
+        note="partly rotary positions (Pythia)",
+    ),
+    AttentionFamily("granite"),
+    AttentionFamily("granitemoe", note="mixture of experts"),
+    AttentionFamily("granitemoeshared", note="mixture of experts"),
+    AttentionFamily("helium", pairs_neighbors=True),
+    AttentionFamily("hyperclovax"),
+    AttentionFamily("internlm3"),
+    AttentionFamily("jais2"),
+    AttentionFamily("llama"),
+    AttentionFamily("minimax_m2", note="partly rotary positions; mixture of experts"),
+    AttentionFamily("ministral", note=_SLIDING),
+    AttentionFamily("mistral", note=_SLIDING),
+    AttentionFamily("mixtral", note=f"mixture of experts; {_SLIDING}"),
+    AttentionFamily("nemotron", forwards_options=False, note="partly rotary positions"),
+    AttentionFamily("olmo"),
+    AttentionFamily("olmo2", note="normalized queries and keys"),
+    AttentionFamily("olmo3", note=f"normalized queries and keys; {_SLIDING}"),
+    AttentionFamily("olmoe", note="mixture of experts"),
+    AttentionFamily(
+        "opt",
+        projections=MappingProxyType({**_SEPARATE, "o": "out_proj"}),
+        layers="decoder.layers",
+        rotary=None,
+        note="absolute positions",
+    ),
+    AttentionFamily(
+        "persimmon",
+        projections=MappingProxyType({_FUSED: "query_key_value", "o": "dense"}),
+        note="partly rotary positions; normalized queries and keys",
+    ),
+    AttentionFamily("phi", projections=MappingProxyType({**_SEPARATE, "o": "dense"}), note="partly rotary positions"),
+    AttentionFamily("phi3", projections=MappingProxyType({_FUSED: "qkv_proj", "o": "o_proj"}), note=_SLIDING),
+    AttentionFamily("phimoe", note=f"mixture of experts; {_SLIDING}"),
+    AttentionFamily("qwen2", note="projections with bias"),
+    AttentionFamily("qwen2_moe", note="mixture of experts"),
+    AttentionFamily("qwen3", note="normalized queries and keys"),
+    AttentionFamily("qwen3_moe", note="normalized queries and keys; mixture of experts"),
+    AttentionFamily("seed_oss"),
+    AttentionFamily("smollm3", has_positions=_where_rope_is_set, note="some layers without positions"),
+    AttentionFamily("solar_open", note="mixture of experts"),
+    AttentionFamily("stablelm", forwards_options=False, note="partly rotary positions"),
+    AttentionFamily("starcoder2", note=_SLIDING),
+    AttentionFamily("vaultgemma", note=f"soft-capped scores; {_SLIDING}"),
 )
+FAMILIES: Mapping[str, AttentionFamily] = MappingProxyType({family.model_type: family for family in _ROWS})
 
 # Rotary types whose angles depend on the length of the input: a key could not be moved afterwards.
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
@@ -68,13 +178,19 @@ def check_supported(config: Any) -> AttentionFamily:
             f"The model type {model_type!r} is not supported. Supported are {', '.join(sorted(FAMILIES))} "
             f"(see `focusllm models`)."
         )
-    rope_type = (getattr(config, "rope_parameters", None) or {}).get("rope_type", "default")
-    if rope_type in _LENGTH_DEPENDENT_ROPE:
-        raise UnsupportedModelError(
-            f"This {model_type} uses {rope_type!r} rotary positions, whose angles depend on the input's length. "
-            f"Supported are rotary types with fixed angles (default, linear, yarn, llama3)."
-        )
+    for rope_type in _rope_types(getattr(config, "rope_parameters", None) or {}):
+        if rope_type in _LENGTH_DEPENDENT_ROPE:
+            raise UnsupportedModelError(
+                f"This {model_type} uses {rope_type!r} rotary positions, whose angles depend on the input's length. "
+                f"Supported are rotary types with fixed angles (default, linear, yarn, llama3)."
+            )
     return FAMILIES[model_type]
+
+
+def _rope_types(parameters: Mapping[str, Any]) -> list[str]:
+    """Return the rotary types in force; some architectures have one for each kind of layer."""
+    nested = [value for value in parameters.values() if isinstance(value, Mapping)]
+    return [str(one.get("rope_type", "default")) for one in nested or [parameters]]
 
 
 def family_of(base: PreTrainedModel) -> AttentionFamily:
@@ -87,14 +203,35 @@ def backbone_of(base: PreTrainedModel) -> nn.Module:
     return base.base_model  # type: ignore[return-value]
 
 
+def layers_of(base: PreTrainedModel, family: AttentionFamily) -> nn.ModuleList:
+    """Return the layers, in order."""
+    return attrgetter(family.layers)(backbone_of(base))
+
+
 def attention_modules(base: PreTrainedModel, family: AttentionFamily) -> list[nn.Module]:
     """Return the attention module of every layer, in order."""
-    return [getattr(layer, family.attention) for layer in getattr(backbone_of(base), family.layers)]
+    return [getattr(layer, family.attention) for layer in layers_of(base, family)]
+
+
+def key_mover_of(base: PreTrainedModel) -> KeyMover:
+    """Return what moves the keys of a base."""
+    family, config = family_of(base), base.config
+    rotary = None if family.rotary is None else getattr(backbone_of(base), family.rotary)
+    frequencies: list[str | None] = []
+    for layer in range(config.num_hidden_layers):
+        kind = f"{config.layer_types[layer]}_inv_freq" if getattr(config, "layer_types", None) else ""
+        turns = rotary is not None and family.has_positions(config, layer)
+        frequencies.append((kind if hasattr(rotary, kind) else "inv_freq") if turns else None)
+    return KeyMover(rotary, frequencies, family.pairs_neighbors)
 
 
 def bytes_per_token(base: PreTrainedModel) -> int:
     """Return the bytes of one token's keys and values, all layers together."""
-    family = family_of(base)
+    config, family = base.config.get_text_config(), family_of(base)
+    if family.is_fused:
+        kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        return 2 * kv_heads * head_dim * config.num_hidden_layers * base.dtype.itemsize
     total = 0
     for attention in attention_modules(base, family):
         for role in ("k", "v"):
@@ -109,5 +246,7 @@ def window_of(base: PreTrainedModel) -> int:
     Where layers use a sliding window, that is the limit: a candidate farther away would be hidden.
     """
     config: Any = base.config
-    sliding = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    return min(length for length in (config.max_position_embeddings, sliding) if length is not None)
+    kinds = getattr(config, "layer_types", None)
+    slides = getattr(config, "use_sliding_window", True) and (not kinds or "sliding_attention" in kinds)
+    sliding = getattr(config, "sliding_window", None) if slides else None
+    return min(config.max_position_embeddings, sliding or config.max_position_embeddings)

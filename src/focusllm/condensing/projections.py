@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 
 class CandidateGate:
@@ -44,15 +45,16 @@ class CandidateProjection(nn.Module):
         rank: ``None`` or the rank of the difference.
     """
 
-    def __init__(self, base_layer: nn.Linear, gate: CandidateGate, rank: int | None) -> None:
+    def __init__(self, base_layer: nn.Linear | Conv1D, gate: CandidateGate, rank: int | None) -> None:
         super().__init__()
         self.base_layer = base_layer
         self._gate = gate
         self.rank = rank
-        self.out_features = base_layer.out_features
-        weight = base_layer.weight
+        # GPT-2's kind of linear layer keeps its weight the other way round.
+        weight = base_layer.weight.T if isinstance(base_layer, Conv1D) else base_layer.weight
+        self.out_features = weight.shape[0]
         if rank is None:
-            self.candidate_weight = nn.Parameter(weight.detach().clone())
+            self.candidate_weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format))
             bias = None if base_layer.bias is None else nn.Parameter(base_layer.bias.detach().clone())
             self.register_parameter("candidate_bias", bias)
         else:

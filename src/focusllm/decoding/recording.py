@@ -16,6 +16,7 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from focusllm.condensing.attention import attention_by, attention_of
+from focusllm.condensing.families import family_of
 
 _PREFIX = "focus_recording_"
 
@@ -62,7 +63,7 @@ def on_candidates(shares: Float[Tensor, "*tokens layers candidates"]) -> Float[T
 
 def can_record(base: PreTrainedModel) -> bool:
     """Say whether the base's attention goes through transformers' interface; the ``eager`` one does not."""
-    return attention_of(base) in ALL_ATTENTION_FUNCTIONS.valid_keys()
+    return attention_of(base) in ALL_ATTENTION_FUNCTIONS.valid_keys() and family_of(base).forwards_options
 
 
 @contextmanager

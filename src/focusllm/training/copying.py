@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from focusllm.condensing.attach import CandidateAdapter
-from focusllm.condensing.families import attention_modules, backbone_of
+from focusllm.condensing.families import attention_modules, backbone_of, layers_of
 from focusllm.condensing.projections import CandidateProjection
 from focusllm.errors import ConfigurationError
 
@@ -55,8 +55,9 @@ def _full_values(adapter: CandidateAdapter, layer: int) -> CandidateProjection:
     value = adapter.projections.get(f"layers.{layer}.v")
     if value is None or value.rank is not None:
         raise ConfigurationError(
-            "`start: copy` needs candidates with full value projections: set `rank: null` and have 'v' among "
-            "`candidate_projections`, or leave `start` out."
+            "`start: copy` needs candidates with full value projections of their own: set `rank: null` and have 'v' "
+            "among `candidate_projections`, on a base that does not make values and queries by one projection; or "
+            "leave `start` out."
         )
     return value
 
@@ -66,7 +67,7 @@ def _seen(
     base: PreTrainedModel, adapter: CandidateAdapter, values: Mapping[int, CandidateProjection]
 ) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
     """Gather, for some layers, what their values are made from and the hidden state behind it."""
-    layers: Any = getattr(backbone_of(base), adapter.family.layers)
+    layers = layers_of(base, adapter.family)
     hidden: dict[int, Tensor] = {}
     seen: dict[int, tuple[Tensor, Tensor]] = {}
     handles = []

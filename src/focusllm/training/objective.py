@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import PreTrainedModel
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from focusllm.cache.layers import cache_tensors, growing_cache
 from focusllm.condensing.attach import CandidateAdapter
@@ -49,7 +50,8 @@ class FocusObjective(nn.Module):
 
     def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter, row_dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        self.base = base
+        self.base = _without_dropout(base)
+        self.train()
         self._adapter = adapter
         self._condenser = Condenser(base, adapter)
         self._row_dtype = row_dtype
@@ -90,11 +92,11 @@ class FocusObjective(nn.Module):
             yield
 
     def train(self, mode: bool = True) -> "FocusObjective":
-        """Set training mode; dropout stays off, because the frozen base is to be what it is when it decodes."""
+        """Set training mode; the frozen base stays as it is when it decodes, but for layers that run twice."""
         super().train(mode)
-        for module in self.modules():
-            if isinstance(module, nn.Dropout):
-                module.eval()
+        for module in self.base.modules():
+            # Their own mode says whether they check-point; what is inside them has modes of its own.
+            module.training = mode and isinstance(module, GradientCheckpointingLayer)
         return self
 
     def activation_checkpointing_enable(
@@ -122,3 +124,15 @@ def _objective(
     token_losses = nn.functional.cross_entropy(precise, targets, reduction="none")
     loss = (token_losses * weights).sum() / weights.sum()
     return Objective(loss, token_losses.detach(), logits.argmax(-1) == targets)
+
+
+def _without_dropout(base: PreTrainedModel) -> PreTrainedModel:
+    """Turn dropout off for good: the frozen base is to be, in training, what it is when it decodes."""
+    for module in base.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        # Others keep the rate as a number of their own and hand it to a function.
+        for name, value in list(vars(module).items()):
+            if "dropout" in name and isinstance(value, float):
+                setattr(module, name, 0.0)
+    return base

@@ -90,29 +90,36 @@ def packed_attention(
     *,
     scaling: float,
     focus_layout: PackedLayout,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 tokens heads head_dim"], None]:
-    """Compute attention over a packed batch; the signature is transformers' attention interface."""
+    """Compute attention over a packed batch; the signature is transformers' attention interface.
+
+    ``softcap`` bounds scores (Gemma 2); ``s_aux`` holds each head's sink (gpt-oss).
+    """
+    kind = (scaling, softcap, s_aux)
     rows, sets = focus_layout.num_rows_and_sets
     split = rows * sets
     candidate_q, candidate_k, candidate_v = (_to_rows(states[:, :, :split], rows) for states in (query, key, value))
-    row_k, row_v = focus_layout.row_tensors[module.layer_idx]  # type: ignore[index]
+    layer: Any = module.layer_idx
+    row_k, row_v = focus_layout.row_tensors[layer]
     candidate_out = _attend(
         candidate_q,
         torch.cat((row_k.to(candidate_k.dtype), candidate_k), dim=2),
         torch.cat((row_v.to(candidate_v.dtype), candidate_v), dim=2),
         focus_layout.candidate_mask,
-        scaling,
+        *kind,
     )
     sequences = focus_layout.slot_rows.shape[0]
     local_q, local_k, local_v = (_to_rows(states[:, :, split:], sequences) for states in (query, key, value))
-    moved_k = focus_layout.mover.move(_by_sequence(candidate_k, focus_layout.slot_rows), focus_layout.key_shift)
+    moved_k = focus_layout.mover.move(layer, _by_sequence(candidate_k, focus_layout.slot_rows), focus_layout.key_shift)
     local_out = _attend(
         local_q,
         torch.cat((moved_k, local_k), dim=2),
         torch.cat((_by_sequence(candidate_v, focus_layout.slot_rows), local_v), dim=2),
         focus_layout.local_bias.to(local_q.dtype),
-        scaling,
+        *kind,
     )
     flat = [out.transpose(1, 2).flatten(0, 1).unsqueeze(0) for out in (candidate_out, local_out)]
     return torch.cat(flat, dim=1), None
@@ -129,10 +136,28 @@ def _by_sequence(
     return states[slot_rows].transpose(1, 2).flatten(2, 3)
 
 
-def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float) -> Tensor:
+def _attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor,
+    scaling: float,
+    softcap: float | None,
+    sinks: Float[Tensor, " heads"] | None,
+) -> Tensor:
     groups = query.shape[1] // key.shape[1]
     key, value = (states.repeat_interleave(groups, dim=1) if groups > 1 else states for states in (key, value))
-    return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    if softcap is None and sinks is None:
+        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+    scores = query @ key.transpose(-1, -2) * scaling
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    if sinks is None:
+        return scores.softmax(dim=-1) @ value
+    # A sink takes its share of every token's attention and gives nothing.
+    beside = sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+    return torch.cat((scores, beside), dim=-1).softmax(dim=-1)[..., :-1] @ value
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

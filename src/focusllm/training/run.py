@@ -42,6 +42,11 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     if tokenizer is None:
         raise InputError(f"The base model {recipe.base!r} has no tokenizer; training reads text and needs one.")
     adapter = CandidateAdapter(base, recipe.focus)
+    if not adapter.family.is_trainable:
+        raise ConfigurationError(
+            f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
+            f"does not hand their attention what the packed training pass needs. See `focusllm models`."
+        )
     if recipe.adapter is not None:
         load_adapter(recipe.folder / recipe.adapter, adapter, base)
     arguments = _arguments(recipe)

@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from focusllm.cache.rotation import KeyMover
-from focusllm.condensing.families import attention_modules, backbone_of, family_of
-from tiny import FAMILY_NAMES, random_ids, tiny_base
+from focusllm.condensing.families import FAMILIES, attention_modules, family_of, key_mover_of
+from tiny import ALL_FAMILY_NAMES, random_ids, tiny_base
 
 ROPES = {
     "default": {"rope_type": "default", "rope_theta": 10000.0},
@@ -26,23 +25,23 @@ def first_layer_keys(base: torch.nn.Module, positions: torch.Tensor) -> torch.Te
     return cache.layers[0].keys
 
 
-@pytest.mark.parametrize("family", FAMILY_NAMES)
+@pytest.mark.parametrize("family", [name for name in ALL_FAMILY_NAMES if FAMILIES[name].rotary])
 @pytest.mark.parametrize("shift", [-7, 0, 5, 40])
 def test_moved_keys_equal_computed_keys(family: str, shift: int) -> None:
     base = tiny_base(family)
-    mover = KeyMover(getattr(backbone_of(base), family_of(base).rotary))
+    mover = key_mover_of(base)
     positions = torch.arange(10, 22).unsqueeze(0)
-    moved = mover.move(first_layer_keys(base, positions), torch.full_like(positions, shift))
+    moved = mover.move(0, first_layer_keys(base, positions), torch.full_like(positions, shift))
     assert (moved - first_layer_keys(base, positions + shift)).abs().max() <= 1e-5
 
 
 @pytest.mark.parametrize("rope", ROPES)
 def test_every_rotary_type_with_fixed_angles_can_be_moved(rope: str) -> None:
     base = tiny_base("llama", rope_parameters=ROPES[rope])
-    mover = KeyMover(getattr(backbone_of(base), family_of(base).rotary))
+    mover = key_mover_of(base)
     positions = torch.arange(12).unsqueeze(0)
     shifts = torch.tensor([[3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, 8]])
-    moved = mover.move(first_layer_keys(base, positions), shifts)
+    moved = mover.move(0, first_layer_keys(base, positions), shifts)
     for index, shift in enumerate(shifts[0].tolist()):
         wanted = first_layer_keys(base, positions + shift)[:, :, index]
         assert (moved[:, :, index] - wanted).abs().max() <= 1e-5
@@ -51,8 +50,8 @@ def test_every_rotary_type_with_fixed_angles_can_be_moved(rope: str) -> None:
 def test_the_part_of_a_head_without_positions_stays() -> None:
     base = tiny_base("phi")
     head_dim = attention_modules(base, family_of(base))[0].head_dim
-    mover = KeyMover(backbone_of(base).rotary_emb)
+    mover = key_mover_of(base)
     keys = torch.randn(1, 4, 3, head_dim, dtype=torch.float64)
-    moved = mover.move(keys, torch.tensor([[1, 2, 3]]))
+    moved = mover.move(0, keys, torch.tensor([[1, 2, 3]]))
     assert torch.equal(moved[..., head_dim // 2 :], keys[..., head_dim // 2 :])
     assert not torch.allclose(moved[..., : head_dim // 2], keys[..., : head_dim // 2])

@@ -1,0 +1,111 @@
+"""Every row of the family table: reading, decoding and training equal the method computed in another way."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_training import CONFIG, EXAMPLES, decoded_losses, packed
+from transformers import PreTrainedModel
+
+from focusllm import FocusModel
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.families import FAMILIES, window_of
+from focusllm.decoding.recording import can_record
+from focusllm.errors import ConfigurationError
+from focusllm.training.objective import FocusObjective
+from focusllm.training.recipe import Recipe
+from focusllm.training.run import train
+from tiny import ALL_FAMILY_NAMES, BOS, SMALL, random_ids, save_tiny_base, tiny_base, tiny_model
+from two_models import TwoModels
+
+
+def test_every_row_of_the_table_is_tested() -> None:
+    assert set(ALL_FAMILY_NAMES) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", ALL_FAMILY_NAMES)
+def test_reading_and_decoding_equal_two_models(family: str) -> None:
+    model = tiny_model(family)
+    ids, following = random_ids(45), random_ids(2, seed=1)
+    boundary, length = len(ids) - SMALL.local_length, SMALL.chunk_length
+    chunks = [ids[start : min(start + length, boundary)] for start in range(0, boundary, length)]
+    # A window that these few tokens exceed.
+    model._engine.window = 40
+    two = TwoModels(model, BOS)
+    state = model.prefill(torch.tensor([ids]))
+    assert state.num_chunks == [3]
+    for step in range(len(following) + 1):
+        if step:
+            state = model.step(state, torch.tensor([following[step - 1]]))
+        wanted = two.logits(chunks, ids[boundary:], following[:step])
+        assert (state.logits[0] - wanted).abs().max() <= 2e-6 * wanted.abs().max().clamp(min=1)
+
+
+@pytest.mark.parametrize("family", ALL_FAMILY_NAMES)
+def test_within_the_window_and_detached_the_base_is_untouched(family: str) -> None:
+    base = tiny_base(family)
+    ids = torch.tensor([random_ids(30)])
+    with torch.no_grad():
+        before = base(ids).logits[:, -1]
+    model = FocusModel(base, SMALL).eval()
+    assert torch.equal(model(ids).logits[:, 0], before)
+    with torch.no_grad():
+        assert torch.equal(model.detach()(ids).logits[:, -1], before)
+
+
+@pytest.mark.parametrize("family", [name for name in ALL_FAMILY_NAMES if FAMILIES[name].is_trainable])
+def test_packed_training_is_decoding(family: str) -> None:
+    model = tiny_model(family, CONFIG)
+    result = FocusObjective(model.base, model.adapter)(packed(EXAMPLES, CONFIG))
+    wanted = torch.cat([decoded_losses(model, one) for one in EXAMPLES])
+    assert (result.token_losses - wanted).abs().max() <= 1e-5 * wanted.max()
+    result.loss.backward()
+    assert all(value.grad is not None for value in model.adapter.parameters().values())
+
+
+@pytest.mark.parametrize("family", [name for name in ALL_FAMILY_NAMES if not FAMILIES[name].is_trainable])
+def test_what_cannot_be_trained_is_refused(family: str, tmp_path: Path) -> None:
+    """The grade is earned: a family that can be trained after all should say so."""
+    base = save_tiny_base(tmp_path / "base", family=family)
+    with pytest.raises(ConfigurationError, match="cannot be trained yet"):
+        train(Recipe(base=str(base), output=str(tmp_path / "out"), steps=1, folder=tmp_path))
+    with pytest.raises(TypeError, match="focus_layout"):
+        FocusObjective(*trained_parts(family))(packed(EXAMPLES, CONFIG))
+
+
+def trained_parts(family: str) -> tuple[PreTrainedModel, CandidateAdapter]:
+    model = tiny_model(family, CONFIG)
+    return model.base, model.adapter
+
+
+@pytest.mark.parametrize("family", ALL_FAMILY_NAMES)
+def test_attention_is_recorded_where_the_base_lets_it(family: str) -> None:
+    model = tiny_model(family, replace(SMALL, focus_share=0.9, candidate_refresh=4))
+    model._engine.window = 40
+    ids = torch.tensor([random_ids(45)])
+    if not can_record(model.base):
+        assert family in ("nemotron", "stablelm", "gemma2", "vaultgemma", "gpt_oss")
+        with pytest.raises(ConfigurationError, match="cannot be recorded"):
+            model.prefill(ids)
+        return
+    state = model.step(model.prefill(ids), torch.tensor([5]))
+    [shares] = state.shares
+    assert shares is not None
+    assert shares.shape == (3, 3)
+    assert 0 < shares.sum() < 3
+
+
+def test_fused_projections_are_trained_together_or_not_at_all() -> None:
+    with pytest.raises(ConfigurationError, match="all of 'q', 'k' and 'v'"):
+        tiny_model("phi3", replace(SMALL, candidate_projections=("k", "v")))
+    alone = tiny_model("phi3", replace(SMALL, candidate_projections=("o",)))
+    assert {name.split(".")[2] for name in alone.adapter.projections} == {"o"}
+    low = tiny_model("gpt2", replace(SMALL, rank=2))
+    assert {name.split(".")[2] for name in low.adapter.projections} == {"qkv", "o"}
+
+
+def test_a_sliding_window_limits_the_window_where_layers_slide() -> None:
+    sliding = {"layer_types": ["sliding_attention", "full_attention", "full_attention"], "sliding_window": 24}
+    assert window_of(tiny_base("olmo3", **sliding)) == 24
+    assert window_of(tiny_base("olmo3", **{**sliding, "layer_types": ["full_attention"] * 3})) == 64

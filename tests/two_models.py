@@ -1,0 +1,78 @@
+"""The method by two models of transformers, for every family: the base, and one with the candidates' projections.
+
+A candidate is the last token of its chunk and prompt, run by the second model behind what the first one holds, at the
+positions that put it where it belongs. No gate, no moving of keys, no batches, no cache of ours.
+"""
+
+from collections.abc import Sequence
+from copy import deepcopy
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.cache_utils import DynamicCache
+from transformers.pytorch_utils import Conv1D
+
+from focusllm import FocusModel
+from focusllm.condensing.families import attention_modules, backbone_of
+from focusllm.condensing.projections import CandidateProjection
+
+LayerTensors = list[tuple[Tensor, Tensor]]
+
+
+class TwoModels:
+    """Next-token scores of one sequence.
+
+    Args:
+        model: Whose base, projections and settings are meant; full projections.
+        bos: The BOS token.
+    """
+
+    def __init__(self, model: FocusModel, bos: int) -> None:
+        family = model.adapter.family
+        with model.disabled() as base:
+            self._base, self._other = deepcopy(base), deepcopy(base)
+        self._config, self._bos, self._is_absolute = model.config, bos, family.rotary is None
+        for name, projection in model.adapter.projections.items():
+            _, layer, role = name.split(".")
+            attention = attention_modules(self._other, family)[int(layer)]
+            _overwrite(getattr(attention, family.projections[role]), projection)
+
+    @torch.no_grad()
+    def logits(self, chunks: Sequence[Sequence[int]], local: Sequence[int], decoded: Sequence[int]) -> Tensor:
+        """Return the scores of the token after ``decoded``, everything made anew: the paper's semantics."""
+        prompt = self._with_bos([*local[-self._config.dynamic_prompt_length :], *decoded])
+        made = [self._candidate([*chunk, *prompt], number) for number, chunk in enumerate(chunks)]
+        cache = DynamicCache()
+        for layer, parts in enumerate(zip(*made, strict=True)):
+            cache.update(torch.cat([k for k, _ in parts], dim=2), torch.cat([v for _, v in parts], dim=2), layer)
+        tokens = self._with_bos([*local, *decoded])
+        positions = torch.arange(len(chunks), len(chunks) + len(tokens))
+        return self._run(self._base, tokens, positions, cache).logits[0, -1]
+
+    def _candidate(self, tokens: list[int], number: int) -> LayerTensors:
+        positions = torch.arange(len(tokens))
+        if not self._is_absolute:
+            positions = positions + number - (len(tokens) - 1)
+        cache = DynamicCache()
+        self._run(backbone_of(self._base), tokens[:-1], positions[:-1], cache)
+        self._run(backbone_of(self._other), tokens[-1:], positions[-1:], cache)
+        return [(layer.keys[:, :, -1:], layer.values[:, :, -1:]) for layer in cache.layers]  # type: ignore[union-attr]
+
+    def _with_bos(self, tokens: list[int]) -> list[int]:
+        return tokens if tokens[0] == self._bos else [self._bos, *tokens]
+
+    def _run(self, model: Any, tokens: Sequence[int], positions: Tensor, cache: DynamicCache) -> Any:
+        return model(
+            input_ids=torch.tensor([list(tokens)]),
+            position_ids=positions.unsqueeze(0),
+            past_key_values=cache,
+            use_cache=True,
+        )
+
+
+def _overwrite(layer: Any, projection: CandidateProjection) -> None:
+    weight: Any = projection.candidate_weight
+    layer.weight.copy_(weight.T if isinstance(layer, Conv1D) else weight)
+    if projection.candidate_bias is not None:
+        layer.bias.copy_(projection.candidate_bias)
