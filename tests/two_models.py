@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.pytorch_utils import Conv1D
 
 from focusllm import FocusModel
-from focusllm.condensing.families import attention_modules, backbone_of
+from focusllm.condensing.families import attention_modules, backbone_of, layer_windows
 from focusllm.condensing.projections import CandidateProjection
 
 LayerTensors = list[tuple[Tensor, Tensor]]
@@ -48,7 +48,24 @@ class TwoModels:
             cache.update(torch.cat([k for k, _ in parts], dim=2), torch.cat([v for _, v in parts], dim=2), layer)
         tokens = self._with_bos([*local, *decoded])
         positions = torch.arange(len(chunks), len(chunks) + len(tokens))
-        return self._run(self._base, tokens, positions, cache).logits[0, -1]
+        mask = self._mask(len(chunks), len(tokens))
+        return self._run(self._base, tokens, positions, cache, attention_mask=mask).logits[0, -1]
+
+    def _mask(self, num_candidates: int, num_tokens: int) -> Any:
+        """Say, token by token, what is in sight: candidates always, others as far as the layer sees."""
+        windows = layer_windows(self._base)
+        if not any(windows):
+            return None
+        masks = {}
+        for kind, window in (("full_attention", None), ("sliding_attention", max(w for w in windows if w))):
+            mask = torch.full((num_tokens, num_candidates + num_tokens), -1e30, dtype=self._base.dtype)
+            for token in range(num_tokens):
+                mask[token, :num_candidates] = 0
+                for other in range(token + 1):
+                    if window is None or token - other < window:
+                        mask[token, num_candidates + other] = 0
+            masks[kind] = mask[None, None]
+        return masks if getattr(self._base.config, "layer_types", None) else masks["sliding_attention"]
 
     def _candidate(self, tokens: list[int], number: int) -> LayerTensors:
         positions = torch.arange(len(tokens))
@@ -62,10 +79,13 @@ class TwoModels:
     def _with_bos(self, tokens: list[int]) -> list[int]:
         return tokens if tokens[0] == self._bos else [self._bos, *tokens]
 
-    def _run(self, model: Any, tokens: Sequence[int], positions: Tensor, cache: DynamicCache) -> Any:
+    def _run(
+        self, model: Any, tokens: Sequence[int], positions: Tensor, cache: DynamicCache, attention_mask: Any = None
+    ) -> Any:
         return model(
             input_ids=torch.tensor([list(tokens)]),
             position_ids=positions.unsqueeze(0),
+            attention_mask=attention_mask,
             past_key_values=cache,
             use_cache=True,
         )

@@ -105,7 +105,7 @@ def _local_seconds(engine: FocusEngine, candidates: CandidateKV, num_held: int, 
         keys.zero_()
         values.zero_()
     tokens = torch.full((1, num_new), _TOKEN, device=engine.device)
-    return _seconds(lambda: focus_forward(engine.base, tokens, cache_from(room.layers)))
+    return _seconds(lambda: focus_forward(engine.base, tokens, cache_from(room.layers), num_held))
 
 
 def _seconds(run: Callable[[], object]) -> float:

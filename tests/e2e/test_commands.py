@@ -220,11 +220,11 @@ def test_wrong_use_is_one_clear_sentence(
 
 
 def test_an_unsupported_model_is_refused_by_name(command, book: Path, tmp_path: Path) -> None:
-    (tmp_path / "gpt2").mkdir()
-    (tmp_path / "gpt2" / "config.json").write_text('{"model_type": "gpt2"}')
-    run = command("ask", book, "What?", "--model", tmp_path / "gpt2")
+    (tmp_path / "bloom").mkdir()
+    (tmp_path / "bloom" / "config.json").write_text('{"model_type": "bloom"}')
+    run = command("ask", book, "What?", "--model", tmp_path / "bloom")
     assert run.status == 1
-    assert "'gpt2' is not supported" in run.err
+    assert "'bloom' is not supported" in run.err
 
 
 def test_train_then_ask_with_the_adapter(command, book: Path, base: Path, tmp_path: Path) -> None:

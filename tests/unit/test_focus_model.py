@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import BloomConfig, BloomForCausalLM
 
 from focusllm import FocusModel
 from focusllm.errors import ConfigurationError, InputError, UnsupportedModelError
@@ -10,8 +10,8 @@ from tiny import SMALL, tiny_base, tiny_model
 
 
 def test_an_unsupported_architecture_is_named_with_those_supported() -> None:
-    base = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=20))
-    with pytest.raises(UnsupportedModelError, match=r"'gpt2' is not supported.*llama, mistral"):
+    base = BloomForCausalLM(BloomConfig(n_layer=1, n_head=2, hidden_size=8, vocab_size=20))
+    with pytest.raises(UnsupportedModelError, match=r"'bloom' is not supported.*llama, .*mistral"):
         FocusModel(base, SMALL)
 
 
@@ -46,8 +46,8 @@ def test_the_base_is_frozen_and_the_adapter_is_not() -> None:
     assert all(parameter.requires_grad == (id(parameter) in trained) for parameter in model.parameters())
 
 
-def test_sliding_windows_limit_the_window() -> None:
-    assert tiny_model("mistral", sliding_window=32).window == 32
+def test_sliding_windows_do_not_limit_the_window() -> None:
+    assert tiny_model("mistral", sliding_window=32).window == 64
     assert tiny_model("mistral").window == 64
 
 

@@ -85,7 +85,7 @@ class AttentionFamily:
         return [*([_FUSED] if inner else []), *(role for role in wanted if role not in _FUSED)]
 
 
-_SLIDING = "window: the sliding one, if set"
+_SLIDING = "sliding windows, in which candidates stay visible"
 _ROWS = (
     AttentionFamily("apertus", note="normalized queries and keys"),
     AttentionFamily("arcee"),
@@ -241,12 +241,13 @@ def bytes_per_token(base: PreTrainedModel) -> int:
 
 
 def window_of(base: PreTrainedModel) -> int:
-    """Return how many tokens the base can attend to at once.
+    """Return how many positions the base knows."""
+    return base.config.max_position_embeddings
 
-    Where layers use a sliding window, that is the limit: a candidate farther away would be hidden.
-    """
+
+def layer_windows(base: PreTrainedModel) -> list[int | None]:
+    """Return, for each layer, how many tokens back it sees where that is limited (a sliding window), or ``None``."""
     config: Any = base.config
-    kinds = getattr(config, "layer_types", None)
-    slides = getattr(config, "use_sliding_window", True) and (not kinds or "sliding_attention" in kinds)
-    sliding = getattr(config, "sliding_window", None) if slides else None
-    return min(config.max_position_embeddings, sliding or config.max_position_embeddings)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"] * config.num_hidden_layers
+    window = (getattr(config, "sliding_window", None) or None) if getattr(config, "use_sliding_window", True) else None
+    return [window if kind == "sliding_attention" else None for kind in kinds]

@@ -239,10 +239,10 @@ class FocusEngine:
         if new is not None and keeps_cache and local.cache is not None:
             if local.candidates is not None and is_refreshed:
                 overwrite_prefix(local.cache, local.candidates.layers)
-            return focus_forward(self.base, new, local.cache, **options)
+            return focus_forward(self.base, new, local.cache, local.num_candidates, **options)
         cache = growing_cache() if local.candidates is None else cache_from(local.candidates.layers)
         local.cache = cache if keeps_cache else None
-        return focus_forward(self.base, local.token_ids, cache, **options)
+        return focus_forward(self.base, local.token_ids, cache, local.num_candidates, **options)
 
     def _check_growth(self, local: LocalBatch, state: FocusState) -> None:
         longest_row = 0

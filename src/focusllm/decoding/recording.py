@@ -39,12 +39,16 @@ class AttentionRecord:
         key: Float[Tensor, "rows kv_heads all head_dim"],
         scaling: float,
         softcap: float | None,
+        mask: Tensor | None = None,
     ) -> None:
         """Take note of one layer: the mean, over heads, of the last query's weights on the candidates."""
         last = query[:, :, -1].unflatten(1, (key.shape[1], -1)).float()
         scores = last @ key.float().transpose(-1, -2) * scaling
         if softcap is not None:
             scores = torch.tanh(scores / softcap) * softcap
+        if mask is not None:
+            seen = mask[:, :, None, -1, : scores.shape[-1]]
+            scores = scores.masked_fill(~seen, -torch.inf) if seen.dtype == torch.bool else scores + seen
         weights = scores.softmax(dim=-1)[..., : self._num_candidates]
         self._layers[layer] = weights.flatten(1, 2).mean(dim=1)
 
@@ -89,5 +93,5 @@ def _recording_attention(
     **options: Any,
 ) -> tuple[Tensor, Tensor | None]:
     layer: Any = module.layer_idx
-    focus_record.add(layer, query, key, options["scaling"], options.get("softcap"))
+    focus_record.add(layer, query, key, options["scaling"], options.get("softcap"), attention_mask)
     return ALL_ATTENTION_FUNCTIONS[implementation](module, query, key, value, attention_mask, **options)

@@ -15,6 +15,7 @@ from focusllm.cache.layers import cache_tensors, growing_cache
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by
 from focusllm.condensing.condense import Condenser
+from focusllm.condensing.families import layer_windows
 from focusllm.training.packed_attention import PACKED_ATTENTION, make_layout
 from focusllm.training.packing import IGNORED, PackedBatch
 
@@ -59,7 +60,7 @@ class FocusObjective(nn.Module):
     def forward(self, batch: PackedBatch) -> Objective:
         """Compute the loss of a packed batch."""
         row_tensors = self._encode_rows(batch)
-        layout = make_layout(batch, row_tensors, self._condenser.mover)
+        layout = make_layout(batch, row_tensors, self._condenser.mover, layer_windows(self.base))
         num_candidates = batch.candidate_ids.numel()
         input_ids = torch.cat((batch.candidate_ids.flatten(), batch.local_ids.flatten()))
         positions = torch.cat((batch.candidate_positions.flatten(), batch.local_positions.flatten()))

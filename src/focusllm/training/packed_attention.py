@@ -31,6 +31,8 @@ class PackedLayout:
         slot_rows: The row in each slot; padding points at row 0 and is masked.
         key_shift: How far each candidate's key must be moved to its slot's position.
         mover: Moves keys.
+        windows: For each layer, how many tokens back it sees; ``None``: all.
+        candidate_gaps: How far in front of each candidate each token of its row stands.
     """
 
     row_tensors: list[tuple[Tensor, Tensor]]
@@ -39,6 +41,8 @@ class PackedLayout:
     slot_rows: Int[Tensor, "sequences slots"]
     key_shift: Int[Tensor, "sequences candidates"]
     mover: KeyMover
+    windows: list[int | None]
+    candidate_gaps: Int[Tensor, "rows 1 sets row"]
 
     @property
     def num_rows_and_sets(self) -> tuple[int, int]:
@@ -47,7 +51,9 @@ class PackedLayout:
         return rows, sets
 
 
-def make_layout(batch: PackedBatch, row_tensors: list[tuple[Tensor, Tensor]], mover: KeyMover) -> PackedLayout:
+def make_layout(
+    batch: PackedBatch, row_tensors: list[tuple[Tensor, Tensor]], mover: KeyMover, windows: list[int | None]
+) -> PackedLayout:
     """Derive the masks and shifts of a packed batch."""
     slot_rows = batch.slot_rows.clamp(min=0)
     positions = batch.candidate_positions[slot_rows]
@@ -58,16 +64,32 @@ def make_layout(batch: PackedBatch, row_tensors: list[tuple[Tensor, Tensor]], mo
         slot_rows=slot_rows,
         key_shift=(batch.slot_positions.unsqueeze(-1) - positions).flatten(1),
         mover=mover,
+        windows=windows,
+        candidate_gaps=_candidate_gaps(batch),
     )
+
+
+def _candidate_gaps(batch: PackedBatch) -> Int[Tensor, "rows 1 sets row"]:
+    row_places = torch.arange(batch.row_ids.shape[1], device=batch.row_ids.device)
+    return (batch.candidate_positions.unsqueeze(-1) - row_places).unsqueeze(1)
 
 
 def _candidate_mask(batch: PackedBatch) -> Bool[Tensor, "rows 1 sets row_and_sets"]:
     rows, sets = batch.candidate_ids.shape
-    device = batch.row_ids.device
-    row_places = torch.arange(batch.row_ids.shape[1], device=device)
-    sees_row = row_places < batch.candidate_positions.unsqueeze(-1)
-    sees_itself = torch.eye(sets, dtype=torch.bool, device=device).expand(rows, sets, sets)
-    return torch.cat((sees_row, sees_itself), dim=-1).unsqueeze(1)
+    sees_itself = torch.eye(sets, dtype=torch.bool, device=batch.row_ids.device).expand(rows, 1, sets, sets)
+    return torch.cat((_candidate_gaps(batch) > 0, sees_itself), dim=-1)
+
+
+def _within(layout: PackedLayout, window: int | None) -> tuple[Tensor, Tensor]:
+    """Return what candidates, and local tokens, may see in a layer with a window; candidates are always in sight."""
+    mask, bias = layout.candidate_mask, layout.local_bias
+    if window is None:
+        return mask, bias
+    row, local = layout.candidate_gaps.shape[-1], bias.shape[-2]
+    near_row = nn.functional.pad(layout.candidate_gaps < window, (0, mask.shape[-1] - row), value=True)
+    places = torch.arange(local, device=bias.device)
+    is_far = nn.functional.pad(places[:, None] - places >= window, (bias.shape[-1] - local, 0), value=False)
+    return mask & near_row, bias.masked_fill(is_far, -torch.inf)
 
 
 def _local_bias(batch: PackedBatch) -> Float[Tensor, "sequences 1 local candidates_and_local"]:
@@ -104,11 +126,12 @@ def packed_attention(
     candidate_q, candidate_k, candidate_v = (_to_rows(states[:, :, :split], rows) for states in (query, key, value))
     layer: Any = module.layer_idx
     row_k, row_v = focus_layout.row_tensors[layer]
+    candidate_mask, local_bias = _within(focus_layout, focus_layout.windows[layer])
     candidate_out = _attend(
         candidate_q,
         torch.cat((row_k.to(candidate_k.dtype), candidate_k), dim=2),
         torch.cat((row_v.to(candidate_v.dtype), candidate_v), dim=2),
-        focus_layout.candidate_mask,
+        candidate_mask,
         *kind,
     )
     sequences = focus_layout.slot_rows.shape[0]
@@ -118,7 +141,7 @@ def packed_attention(
         local_q,
         torch.cat((moved_k, local_k), dim=2),
         torch.cat((_by_sequence(candidate_v, focus_layout.slot_rows), local_v), dim=2),
-        focus_layout.local_bias.to(local_q.dtype),
+        local_bias.to(local_q.dtype),
         *kind,
     )
     flat = [out.transpose(1, 2).flatten(0, 1).unsqueeze(0) for out in (candidate_out, local_out)]
