@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from matplotlib import image
+from safetensors.torch import save_file
 
+from focusllm import FocusModel
 from focusllm.cli.main import main
-from tiny import save_tiny_base
+from tiny import disturb, published_names, save_tiny_base
 
 TEXT = "".join(f"In the year {1000 + n} nothing of note happened in the valley. " for n in range(400))
 
@@ -249,6 +251,32 @@ def test_train_then_ask_with_the_adapter(command, book: Path, base: Path, tmp_pa
     run = command("ask", book, "What?", "--model", base, "--adapter", tmp_path / "run")
     assert run.status == 1
     assert "is damaged" in run.err
+
+
+def test_weights_under_the_authors_names_become_an_adapter(command, book: Path, base: Path, tmp_path: Path) -> None:
+    model = FocusModel.from_pretrained(base, dtype="float32", config={"chunk_length": 100})
+    disturb(model)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    save_file({name: value.contiguous() for name, value in published_names(model).items()}, theirs / "m.safetensors")
+    run = command("convert", theirs, "--model", base, "-o", tmp_path / "adapter", *OPTIONS[:2], "--dtype", "float32")
+    assert run.status == 0
+    asked = ("ask", book, "What?", "--model", base, "--adapter", tmp_path / "adapter", "--dtype", "float32")
+    answer = model.ask(book, "What?")
+    assert command(*asked, "--device", "cpu", "-q").out.strip() == answer.text  # type: ignore[union-attr]
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "pytorch_model.bin").write_bytes(b"x")
+    (tmp_path / "damaged.safetensors").write_bytes(b"x" * 20)
+    for wrong, words in (
+        (tmp_path / "old", "pickles"),
+        (tmp_path / "nowhere", "There is nothing at"),
+        (tmp_path / "damaged.safetensors", "not a readable safetensors"),
+        (base / "model.safetensors", "holds no weights named"),
+    ):
+        run = command("convert", wrong, "--model", base, "-o", tmp_path / "new")
+        assert (run.status, words in run.err) == (1, True)
+    run = command("convert", theirs, "--model", base, "-o", tmp_path / "adapter")
+    assert (run.status, "is not empty" in run.err) == (1, True)
 
 
 def test_an_interrupted_training_says_how_to_go_on(

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from focusllm import __version__
-from focusllm.cli import ask, chat, demo, estimate, evaluate, index, models, train
+from focusllm.cli import ask, chat, convert, demo, estimate, evaluate, index, models, train
 from focusllm.errors import FocusError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("estimate")(estimate.estimate)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
 app.command("train")(train.train)
+app.command("convert")(convert.convert)
 app.command("models")(models.models)
 
 

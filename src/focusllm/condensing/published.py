@@ -1,13 +1,47 @@
 """Reading candidate projections that carry the names of the authors' code."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from focusllm.condensing.adapter_files import fill_parameters
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
-from focusllm.errors import ConfigurationError
+from focusllm.errors import AdapterError, ConfigurationError
+
+# What the names of the authors' projections have in common.
+_MARK = ".self_attn.beacon_"
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Read the candidate projections out of a checkpoint of the authors' code; everything else is passed over.
+
+    Args:
+        path: A safetensors file, or a folder that holds some.
+
+    Raises:
+        AdapterError: There is no such file, it is damaged, or it holds no candidate projections.
+    """
+    path = Path(path)
+    files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
+    if not files:
+        reason = "no .safetensors files" if path.is_dir() else "nothing"
+        advice = " Its .bin files are pickles, which are not read: save it as safetensors first." * any(
+            path.glob("*.bin")
+        )
+        raise AdapterError(f"There is {reason} at {path}.{advice}")
+    found: dict[str, Tensor] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                found |= {name: opened.get_tensor(name) for name in opened.keys() if _MARK in name}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise AdapterError(f"{file} is not a readable safetensors file ({error}); fetch it again.") from error
+    if not found:
+        raise AdapterError(f"{path} holds no weights named …{_MARK}q_proj and the like, which is what is converted.")
+    return found
 
 
 def read_published(state_dict: Mapping[str, Tensor], adapter: CandidateAdapter, config: FocusConfig) -> None:
