@@ -238,6 +238,11 @@ def test_train_then_ask_with_the_adapter(command, book: Path, base: Path, tmp_pa
         f"data: [{{kind: continuation, files: {book}}}]\n"
         "arguments: {disable_tqdm: true}\n"
     )
+    run = command("train", "--config", recipe, "--dry-run")
+    assert run.status == 0
+    assert "trained parameters" in run.out
+    assert "peak memory" in run.out
+    assert not (tmp_path / "run").exists()
     run = command("train", "--config", recipe, "steps=3")
     assert run.status == 0
     assert f"The adapter is in {tmp_path / 'run'}" in run.out

@@ -22,7 +22,7 @@ OPTIONS = {
     "estimate": f"{_MODEL} document max_parallel_chunks",
     "convert": "checkpoint chunk_length dtype model output",
     "demo": "device dtype seed tokens",
-    "train": "config overrides",
+    "train": "config only_try overrides",
     "models": "names",
     "eval": f"{_MODEL} depths lengths local_length output seed system task trials",
 }

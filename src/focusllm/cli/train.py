@@ -1,11 +1,15 @@
 """``focusllm train``: train an adapter by a recipe."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from focusllm.cli.progress import peak_memory_bytes
 from focusllm.errors import MissingDependencyError, TrainingError
+
+if TYPE_CHECKING:
+    from focusllm.training.dry_run import DryRun
 
 
 def train(
@@ -13,17 +17,24 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings that replace the recipe's.")
     ] = None,
+    only_try: Annotated[
+        bool, typer.Option("--dry-run", help="Run a few steps, say what the whole run will cost, and keep nothing.")
+    ] = False,
 ) -> None:
     """Train an adapter by a recipe, going on where an earlier run of it was cut.
 
     Example: focusllm train --config recipes/tiny/adapter.yaml steps=500
     """
     try:
+        from focusllm.training.dry_run import dry_run
         from focusllm.training.recipe import read_recipe
         from focusllm.training.run import train as run
     except ImportError as error:
         raise MissingDependencyError(f"Training needs {error.name!r}: pip install 'focusllm[train]'.") from error
     recipe = read_recipe(config, overrides or [])
+    if only_try:
+        _show(dry_run(recipe))
+        return
     try:
         folder = run(recipe)
     except KeyboardInterrupt as error:
@@ -31,3 +42,15 @@ def train(
             f"Interrupted. Checkpoints are in {recipe.output}; the same command goes on from the newest one."
         ) from error
     typer.echo(f"The adapter is in {folder}.")
+
+
+def _show(found: "DryRun") -> None:
+    rows = {
+        "trained parameters": f"{found.trained_parameters:,} ({found.trained_parameters / found.base_parameters:.1%} "
+        f"of the base's {found.base_parameters:,})",
+        "a step": f"{found.seconds_per_step:,.2f} s in the last stage",
+        "all steps": f"{found.steps:,}, at that pace {found.steps * found.seconds_per_step / 3600:,.2f} hours",
+        "peak memory": f"{peak_memory_bytes() / 1e9:,.2f} GB",
+    }
+    for name, value in rows.items():
+        typer.echo(f"{name:20} {value}")
