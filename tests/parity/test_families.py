@@ -13,7 +13,7 @@ from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import FAMILIES, layer_windows
 from focusllm.decoding.forward import _masks
 from focusllm.decoding.recording import can_record
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, UnsupportedModelError
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe
 from focusllm.training.run import train
@@ -41,6 +41,8 @@ def largest_difference_to_two_models(model: FocusModel, num_steps: int) -> float
             state = model.step(state, torch.tensor([following[step - 1]]))
         wanted = two.logits(chunks, ids[boundary:], following[:step])
         difference = (state.logits[0] - wanted).abs().max() / wanted.abs().max().clamp(min=1)
+        # Nothing is larger than what is not a number, nor smaller.
+        assert difference.isfinite()
         largest = max(largest, difference.item())
     return largest
 
@@ -139,7 +141,8 @@ def test_candidates_stay_in_sight_of_sliding_windows(family: str, local_refresh:
     model = sliding_model(family, replace(SMALL, local_refresh=local_refresh))
     assert SEEN in layer_windows(model.base)
     difference = largest_difference_to_two_models(model, num_steps=2 if local_refresh == "recompute" else 0)
-    assert difference <= 2e-6
+    # Transformers computes rotary angles in single precision.
+    assert difference <= 4e-6
     if can_record(model.base):
         [shares] = model.configure(focus_share=0.9, candidate_refresh=4).prefill(torch.tensor([random_ids(45)])).shares
         assert shares is not None
@@ -160,3 +163,10 @@ def test_attention_that_takes_no_masks_is_refused_where_candidates_would_slide_a
     model.base.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ConfigurationError, match="slide out of sight"):
         _masks(model.base, torch.arange(3, 13).unsqueeze(0), 3)
+
+
+def test_layers_that_share_keys_and_values_are_refused() -> None:
+    base = tiny_base("gemma4_text", torch.float32)
+    base.config.num_kv_shared_layers = 1
+    with pytest.raises(UnsupportedModelError, match="share the keys and values"):
+        FocusModel(base, SMALL)

@@ -13,6 +13,7 @@ from focusllm.cache.rotation import KeyMover
 from focusllm.errors import ConfigurationError, UnsupportedModelError
 
 _SEPARATE = MappingProxyType({"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"})
+_WITH_OUT_PROJ = MappingProxyType({**_SEPARATE, "o": "out_proj"})
 # One projection makes queries, keys and values.
 _FUSED = "qkv"
 
@@ -89,16 +90,21 @@ _SLIDING = "sliding windows, in which candidates stay visible"
 _ROWS = (
     AttentionFamily("apertus", note="normalized queries and keys"),
     AttentionFamily("arcee"),
+    AttentionFamily("biogpt", projections=_WITH_OUT_PROJ, rotary=None, note="absolute positions"),
+    AttentionFamily("bitnet"),
     AttentionFamily("cohere", pairs_neighbors=True),
     AttentionFamily("cohere2", pairs_neighbors=True, has_positions=_sliding_layers, note=_SLIDING),
     AttentionFamily("cwm", note=_SLIDING),
+    AttentionFamily("dots1", note="mixture of experts"),
     AttentionFamily("ernie4_5", pairs_neighbors=True),
     AttentionFamily("ernie4_5_moe", pairs_neighbors=True, note="mixture of experts"),
     AttentionFamily("exaone4", has_positions=_sliding_layers, note=_SLIDING),
+    AttentionFamily("exaone_moe", has_positions=_sliding_layers, note=f"mixture of experts; {_SLIDING}"),
     AttentionFamily("flex_olmo", note="mixture of experts"),
     AttentionFamily("gemma", note="wide heads"),
     AttentionFamily("gemma2", note=f"soft-capped scores; {_SLIDING}"),
     AttentionFamily("gemma3_text", note=f"positions by kind of layer; {_SLIDING}"),
+    AttentionFamily("gemma4_text", note=f"positions by kind of layer; {_SLIDING}"),
     AttentionFamily("glm", pairs_neighbors=True, note="partly rotary positions"),
     AttentionFamily("glm4", pairs_neighbors=True, note="partly rotary positions"),
     AttentionFamily("glm4_moe", note="partly rotary positions; mixture of experts"),
@@ -110,6 +116,14 @@ _ROWS = (
         layers="h",
         rotary=None,
         note="absolute positions",
+    ),
+    AttentionFamily(
+        "gpt_bigcode",
+        projections=MappingProxyType({_FUSED: "c_attn", "o": "c_proj"}),
+        attention="attn",
+        layers="h",
+        rotary=None,
+        note="absolute positions; one head of keys and values (StarCoder)",
     ),
     AttentionFamily(
         "gpt_neox",
@@ -136,7 +150,7 @@ _ROWS = (
     AttentionFamily("olmoe", note="mixture of experts"),
     AttentionFamily(
         "opt",
-        projections=MappingProxyType({**_SEPARATE, "o": "out_proj"}),
+        projections=_WITH_OUT_PROJ,
         layers="decoder.layers",
         rotary=None,
         note="absolute positions",
@@ -177,6 +191,11 @@ def check_supported(config: Any) -> AttentionFamily:
         raise UnsupportedModelError(
             f"The model type {model_type!r} is not supported. Supported are {', '.join(sorted(FAMILIES))} "
             f"(see `focusllm models`)."
+        )
+    if getattr(config, "num_kv_shared_layers", None):
+        raise UnsupportedModelError(
+            f"The last {config.num_kv_shared_layers} layers of this {model_type} share the keys and values of others, "
+            f"which candidates of their own would part. Models without shared layers are supported."
         )
     for rope_type in _rope_types(getattr(config, "rope_parameters", None) or {}):
         if rope_type in _LENGTH_DEPENDENT_ROPE:
@@ -230,6 +249,7 @@ def bytes_per_token(base: PreTrainedModel) -> int:
     config, family = base.config.get_text_config(), family_of(base)
     if family.is_fused:
         kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        kv_heads = 1 if getattr(config, "multi_query", False) else kv_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return 2 * kv_heads * head_dim * config.num_hidden_layers * base.dtype.itemsize
     total = 0
