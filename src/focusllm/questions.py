@@ -45,7 +45,9 @@ def local_context(
         InputError: The question is empty, or a conversation is not made of messages.
     """
     if not isinstance(question, str):
-        return _conversation(question, history, tokenizer)
+        if history:
+            raise ConfigurationError("A conversation holds what was said before: leave out `history`.")
+        return worded_conversation(question, tokenizer)
     if not question.strip():
         raise InputError("The question is empty. Ask something about the document.")
     asked = [_asked(before, config) + f" {answer}" for before, answer in history] + [_asked(question, config)]
@@ -64,17 +66,26 @@ def _encoded(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
 
-def _conversation(
-    messages: Conversation, history: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase
+def worded_conversation(
+    messages: Conversation, tokenizer: PreTrainedTokenizerBase, *, is_answered: bool = False
 ) -> list[int]:
-    if history:
-        raise ConfigurationError("A conversation holds what was said before: leave out `history`.")
+    """Return the tokens of a conversation, as the tokenizer's chat template words it.
+
+    Args:
+        messages: The conversation.
+        tokenizer: The tokenizer.
+        is_answered: Whether the last message is the answer; otherwise room for one is opened behind it.
+
+    Raises:
+        ConfigurationError: There is no chat template.
+        InputError: The conversation is not made of messages.
+    """
     if not tokenizer.chat_template:
-        raise ConfigurationError("The tokenizer has no chat template: ask a question, as one text, instead.")
+        raise ConfigurationError("The tokenizer has no chat template: use plain text in place of messages.")
     if not messages or not all({"role", "content"} <= message.keys() for message in messages):
         raise InputError(f"A conversation is a list of messages with `role` and `content`; got {messages!r}.")
     # The template brings whatever special tokens it wants.
     worded: Any = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=True, return_dict=False
+        [dict(message) for message in messages], add_generation_prompt=not is_answered, return_dict=False
     )
     return list(worded)

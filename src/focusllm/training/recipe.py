@@ -182,8 +182,7 @@ def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedToke
         return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
     if settings.kind == "records":
-        records = [(encode(prompt), encode(answer)) for prompt, answer in read_records(settings.patterns, folder)]
-        return RecordSource(records, settings.max_supervised)
+        return RecordSource(list(read_records(settings.patterns, folder, tokenizer)), settings.max_supervised)
     texts = list(read_texts(settings.patterns, folder))
     documents = [encode(text) for text in texts]
     if settings.kind == "facts":

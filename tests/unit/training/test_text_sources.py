@@ -1,13 +1,15 @@
 """Samples of running text and of records: where the local context comes from, and that nothing is cut off."""
 
+import json
 import random
 from pathlib import Path
 
 import pytest
 
-from focusllm.errors import InputError, TrainingError
+from focusllm.errors import ConfigurationError, InputError, TrainingError
 from focusllm.training.examples import Draws, Sample
 from focusllm.training.text_sources import RecordSource, TextSource, read_records, read_texts
+from tiny import tiny_tokenizer
 
 DOCUMENT = list(range(1000))
 DRAWS = Draws(chunk_length=32, num_chunks=6, local_filler=10, early_cut=0.0, late_cut=0.0)
@@ -69,7 +71,34 @@ def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
     assert list(read_texts(["*.txt", "*.jsonl"], tmp_path)) == ["first", "second", "third"]
     (tmp_path / "c.jsonl").write_text('{"prompt": "p", "completion": "c"}\n{"prompt": "p"}\n')
     with pytest.raises(InputError, match=r"line 2, has no text in \['completion'\]"):
-        list(read_records(["c.jsonl"], tmp_path))
+        list(read_records(["c.jsonl"], tmp_path, tiny_tokenizer()))
     (tmp_path / "d.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="not UTF-8"):
         list(read_texts(["d.txt"], tmp_path))
+
+
+def test_conversations_are_worded_by_the_chat_template_and_divided_before_the_answer(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    messages = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "me"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    with pytest.raises(ConfigurationError, match="no chat template"):
+        list(read_records(["a.jsonl"], tmp_path, tokenizer))
+    tokenizer.chat_template = (
+        "{% for message in messages %}[{{ message.role }}]{{ message.content }}|{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    [(prompt, completion)] = read_records(["a.jsonl"], tmp_path, tokenizer)
+    assert tokenizer.decode(prompt) == "[user]who?|[assistant]"
+    assert tokenizer.decode(completion) == "me|"
+    (tmp_path / "b.jsonl").write_text('{"messages": "x"}\n')
+    with pytest.raises(InputError, match=r"or a list in \['messages'\]"):
+        list(read_records(["b.jsonl"], tmp_path, tokenizer))
+
+
+def test_what_is_too_short_is_counted_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+    TextSource([[1, 2, 3], list(range(9))], "continuation")
+    RecordSource([([1, 2, 3, 4], [5]), ([1], [2]), ([1, 2, 3, 4], [])])
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "1 of 2 sequences are left out",
+        "2 of 3 sequences are left out",
+    ]
