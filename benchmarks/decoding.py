@@ -5,16 +5,16 @@ from typing import Any
 
 from side_by_side import Figures, compare, timed
 
-FULL, PUBLISHED = "full attention (transformers)", "published: one chunk at a time, local recomputed"
+FULL, PUBLISHED = "full attention (transformers)", "published (one chunk at a time and local recomputed)"
 WAYS: dict[str, dict[str, Any]] = {
     FULL: {},
     PUBLISHED: {},
     "recompute": {},
     "cached": {"local_refresh": "cached"},
-    "cached, refresh 16": {"local_refresh": "cached", "candidate_refresh": 16},
-    "cached, refresh 16, focus 0.99": {"local_refresh": "cached", "candidate_refresh": 16, "focus_share": 0.99},
-    "cached, refresh 16, focus 0.9": {"local_refresh": "cached", "candidate_refresh": 16, "focus_share": 0.9},
-    "cached, candidates once": {"local_refresh": "cached", "candidate_refresh": 0},
+    "cached and refresh 16": {"local_refresh": "cached", "candidate_refresh": 16},
+    "cached and refresh 16 and focus 0.99": {"local_refresh": "cached", "candidate_refresh": 16, "focus_share": 0.99},
+    "cached and refresh 16 and focus 0.9": {"local_refresh": "cached", "candidate_refresh": 16, "focus_share": 0.9},
+    "cached and candidates once": {"local_refresh": "cached", "candidate_refresh": 0},
 }
 COLUMNS = {
     "each_next": ("each next token, s", 1.0, 4),

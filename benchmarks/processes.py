@@ -11,7 +11,7 @@ from pathlib import Path
 from side_by_side import Figures, compare, real_tokens
 
 # Processes, and threads of each.
-WAYS = {"1 process, 1 thread": (1, 1), "1 process, 2 threads": (1, 2), "2 processes, 1 thread each": (2, 1)}
+WAYS = {"1 process of 1 thread": (1, 1), "1 process of 2 threads": (1, 2), "2 processes of 1 thread": (2, 1)}
 COLUMNS = {
     "seconds": ("reading and answer, s", 1.0, 2),
     "peak_bytes": ("peak memory of a process, GB", 1e9, 2),

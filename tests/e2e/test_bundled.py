@@ -10,6 +10,7 @@ from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
 from focusllm.cli.main import main
 from focusllm.evaluation.runner import Grid, run_grid
 from focusllm.evaluation.systems import FocusSystem, TruncatedSystem
+from focusllm.evaluation.tasks.facts import Facts
 from focusllm.evaluation.tasks.passkey import Passkey
 
 
@@ -38,6 +39,13 @@ def test_passkeys_eight_windows_long_are_found(model: FocusModel, local_refresh:
     assert sum(record["is_right"] for record in records) >= 9
     records = run_grid(Passkey(), TruncatedSystem(model), model, Grid((8192,), 5, trials=10), tmp_path / "base.jsonl")
     assert sum(record["is_right"] for record in records) <= 3
+
+
+def test_facts_in_unseen_wordings_are_found_beyond_the_window(model: FocusModel, tmp_path: Path) -> None:
+    model.configure(local_refresh="cached")
+    records = run_grid(Facts(), FocusSystem(model), model, Grid((4096,), 5, trials=10), tmp_path / "facts.jsonl")
+    # A floor, as above: about half of them are right.
+    assert sum(record["is_right"] for record in records) >= 3
 
 
 def test_the_demo_shows_both_answers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
