@@ -37,6 +37,8 @@ format: $(READY)  ## Format the code.
 bench: $(READY)  ## Compare speeds and memory side by side.
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/documents.py
+	$(BIN)/python benchmarks/decoding.py
+	$(BIN)/python benchmarks/processes.py
 
 docs: $(READY)  ## Run the code in the documents and check what they link to.
 	$(BIN)/python -m pytest -q tests/surface/test_documents.py
