@@ -68,7 +68,7 @@ class Stage:
 
 STAGES = (
     Stage(
-        2000 / 6400,
+        2000 / 9500,
         128,
         plain=0.5,
         breaks=0.2,
@@ -81,7 +81,7 @@ STAGES = (
         text=0.02,
     ),
     Stage(
-        3400 / 6400,
+        3400 / 9500,
         256,
         plain=0.2,
         breaks=0.4,
@@ -94,7 +94,7 @@ STAGES = (
         text=0.05,
     ),
     Stage(
-        4800 / 6400,
+        8000 / 9500,
         512,
         plain=0.1,
         breaks=0.4,
