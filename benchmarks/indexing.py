@@ -21,7 +21,7 @@ def read_all(way: str, options: argparse.Namespace) -> Figures:
     token_ids = real_tokens(model, options.tokens)
     document = model._reader.open(token_ids)
     blocks = [model._engine._chunk_block(chunk) for chunk in document.chunks]
-    at_once = model._engine.planner.num_together(len(document.chunks[0]), model._reader._usual_prompt)[0]
+    at_once = model._engine.planner.rows_at_once(len(document.chunks[0]) + model._reader._usual_prompt)
     kept = []
     # What runs first is slower.
     model.base.base_model(torch.tensor(blocks[:1]))

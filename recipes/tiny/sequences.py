@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from focusllm.bundled.text import installation_words
 from focusllm.training.fact_documents import FactDocumentMaker
 from focusllm.training.facts import (
+    USUAL_STRANGENESS,
     Fact,
     Strangeness,
     ask,
@@ -43,27 +44,27 @@ class Stage:
     Attributes:
         until: Share of all steps at which the stage ends.
         length: Tokens of a sequence.
+        copies, lists, statements, text: Shares of runs of random tokens said again, of lists of keys and
+            values, of statements without other text, and of real text; the rest are documents with facts.
         plain: Share of statements in the plainest wording, where there is nothing but statements.
         breaks: Share of questions in documents with BOS, and sometimes other text, before them, as a dynamic
             prompt behind its chunk has.
         single: Share of documents about which one question is asked.
         text_weight: Weight of tokens that are not part of answers; those of questions have half of it.
         strangeness: How much of the wordings is random.
-        copies, lists, statements, text: Shares of runs of random tokens said again, of lists of keys and
-            values, of statements without other text, and of real text; the rest are documents with facts.
     """
 
     until: float
     length: int
-    plain: float
-    breaks: float
-    single: float
-    text_weight: float
-    strangeness: Strangeness
     copies: float
     lists: float
     statements: float
-    text: float
+    text: float = 0.05
+    plain: float = 0.1
+    breaks: float = 0.4
+    single: float = 0.4
+    text_weight: float = 0.05
+    strangeness: Strangeness = USUAL_STRANGENESS
 
 
 STAGES = (
@@ -80,45 +81,9 @@ STAGES = (
         statements=0.58,
         text=0.02,
     ),
-    Stage(
-        3400 / 9500,
-        256,
-        plain=0.2,
-        breaks=0.4,
-        single=0.3,
-        text_weight=0.2,
-        strangeness=Strangeness(),
-        copies=0.06,
-        lists=0.12,
-        statements=0.3,
-        text=0.05,
-    ),
-    Stage(
-        8000 / 9500,
-        512,
-        plain=0.1,
-        breaks=0.4,
-        single=0.4,
-        text_weight=0.05,
-        strangeness=Strangeness(),
-        copies=0.04,
-        lists=0.08,
-        statements=0.15,
-        text=0.05,
-    ),
-    Stage(
-        1.00,
-        1024,
-        plain=0.1,
-        breaks=0.4,
-        single=0.4,
-        text_weight=0.05,
-        strangeness=Strangeness(),
-        copies=0.03,
-        lists=0.06,
-        statements=0.1,
-        text=0.05,
-    ),
+    Stage(3400 / 9500, 256, plain=0.2, single=0.3, text_weight=0.2, copies=0.06, lists=0.12, statements=0.3),
+    Stage(8000 / 9500, 512, copies=0.04, lists=0.08, statements=0.15),
+    Stage(1.00, 1024, copies=0.03, lists=0.06, statements=0.1),
 )
 
 

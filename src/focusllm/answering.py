@@ -119,9 +119,8 @@ class DocumentReader:
 
     def load(self, folder: str | Path, budgets: Budgets) -> FocusDocument:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""
-        document = load_folder(folder, self.identity)
+        document = load_folder(folder, self.identity, self._engine.ranks.own)
         assert document.cache is not None  # a folder holds every chunk
-        document.cache.batches = self._engine.ranks.own(document.cache.batches)
         document.cache.keep_within(budgets, bytes_per_token(self._engine.base))
         return document
 
@@ -175,8 +174,10 @@ class DocumentReader:
             progress: Called with the tokens read so far and those to be read in all.
             budgets: Bytes that each tier may hold; ``None`` chooses.
         """
-        keeping = budgets or self.budgets(None, None), bytes_per_token(self._engine.base)
         unread = [document for document in documents if document.cache is None]
+        if not unread:
+            return
+        keeping = budgets or self.budgets(None, None), bytes_per_token(self._engine.base)
         total, done = sum(document.num_chunk_tokens for document in unread), 0
         for document in unread:
 

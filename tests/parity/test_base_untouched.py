@@ -5,6 +5,7 @@ import torch
 
 from focusllm import FocusModel
 from focusllm.cache.chunks import ChunkBatch
+from focusllm.cache.layers import empty_cache
 from focusllm.condensing.condense import Condenser
 from tiny import BOS, FAMILY_NAMES, SMALL, disturb, random_ids, tiny_base, tiny_model
 
@@ -57,7 +58,7 @@ def test_a_fresh_adapter_condenses_as_the_base_reads(family: str, rank: int | No
         wanted = base(rows, use_cache=True).past_key_values
         model = FocusModel(base, replace(SMALL, rank=rank))
         # Chunk 19 of its sequence sits at the row's own last position, so that nothing has to be moved.
-        batch = ChunkBatch([(0, 19)] * 3)
+        batch = ChunkBatch([(0, 19)] * 3, empty_cache(base.config.num_hidden_layers, slack=0))
         made = Condenser(base, model.adapter).condense(batch, rows)
     for (keys, values), layer in zip(made.layers, wanted.layers, strict=True):
         assert torch.allclose(keys, layer.keys[..., -1:, :], atol=1e-12)

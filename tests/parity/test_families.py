@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_training import CONFIG, EXAMPLES, decoded_losses, packed
+from test_training import CONFIG, EXAMPLES, packed, packed_like_decoding
 from transformers import PreTrainedModel
 
 from focusllm import FocusConfig, FocusModel
@@ -67,9 +67,7 @@ def test_within_the_window_and_detached_the_base_is_untouched(family: str) -> No
 @pytest.mark.parametrize("family", [name for name in ALL_FAMILY_NAMES if FAMILIES[name].is_trainable])
 def test_packed_training_is_decoding(family: str) -> None:
     model = tiny_model(family, CONFIG)
-    result = FocusObjective(model.base, model.adapter)(packed(EXAMPLES, CONFIG))
-    wanted = torch.cat([decoded_losses(model, one) for one in EXAMPLES])
-    assert (result.token_losses - wanted).abs().max() <= 1e-5 * wanted.max()
+    result, _ = packed_like_decoding(model, EXAMPLES, 1e-5)
     result.loss.backward()
     assert all(value.grad is not None for value in model.adapter.parameters().values())
 
@@ -151,10 +149,7 @@ def test_candidates_stay_in_sight_of_sliding_windows(family: str, local_refresh:
 
 @pytest.mark.parametrize("family", [name for name in SLIDERS if FAMILIES[name].is_trainable])
 def test_packed_training_is_decoding_with_sliding_windows(family: str) -> None:
-    model = sliding_model(family, CONFIG)
-    result = FocusObjective(model.base, model.adapter)(packed(EXAMPLES, CONFIG))
-    wanted = torch.cat([decoded_losses(model, one) for one in EXAMPLES])
-    assert (result.token_losses - wanted).abs().max() <= 1e-5 * wanted.max()
+    packed_like_decoding(sliding_model(family, CONFIG), EXAMPLES, 1e-5)
 
 
 def test_attention_that_takes_no_masks_is_refused_where_candidates_would_slide_away() -> None:
@@ -162,7 +157,7 @@ def test_attention_that_takes_no_masks_is_refused_where_candidates_would_slide_a
     model._engine.window = 40
     model.base.config._attn_implementation = "flash_attention_2"
     with pytest.raises(ConfigurationError, match="slide out of sight"):
-        _masks(model.base, torch.arange(3, 13).unsqueeze(0), 3)
+        _masks(model.base, torch.arange(3, 13).unsqueeze(0), total=13, num_candidates=3)
 
 
 def test_layers_that_share_keys_and_values_are_refused() -> None:

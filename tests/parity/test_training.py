@@ -8,7 +8,7 @@ import torch
 from focusllm import FocusModel
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine
-from focusllm.training.objective import FocusObjective
+from focusllm.training.objective import FocusObjective, Objective
 from focusllm.training.packing import PackedBatch, TrainingExample, pack
 from tiny import BOS, FAMILY_NAMES, SMALL, random_ids, tiny_base, tiny_model
 
@@ -47,14 +47,21 @@ def packed(examples: list[TrainingExample], config: object = CONFIG) -> PackedBa
     return pack(examples, config, BOS, 0)  # type: ignore[arg-type]
 
 
+def packed_like_decoding(
+    model: FocusModel, examples: list[TrainingExample], tolerance: float
+) -> tuple[Objective, torch.Tensor]:
+    """Hold the packed pass to decoding, in terms of the largest loss; return its result and decoding's losses."""
+    result = FocusObjective(model.base, model.adapter)(packed(examples, model.config))
+    wanted = torch.cat([decoded_losses(model, one) for one in examples])
+    assert (result.token_losses - wanted).abs().max() <= tolerance * wanted.max()
+    return result, wanted
+
+
 @pytest.mark.parametrize("family", FAMILY_NAMES)
 @pytest.mark.parametrize("chunk_bos", [False, True])
 def test_packed_losses_are_those_of_decoding(family: str, chunk_bos: bool) -> None:
     config = replace(CONFIG, chunk_bos=chunk_bos)
-    model = tiny_model(family, config)
-    result = FocusObjective(model.base, model.adapter)(packed(EXAMPLES, config))
-    wanted = torch.cat([decoded_losses(model, one) for one in EXAMPLES])
-    assert (result.token_losses - wanted).abs().max() <= 1e-6 * wanted.max()
+    result, wanted = packed_like_decoding(tiny_model(family, config), EXAMPLES, 1e-6)
     weights = torch.cat([torch.tensor(one.weights[one.cut + 1 :]) for one in EXAMPLES])
     assert result.loss.item() == pytest.approx(((wanted * weights).sum() / weights.sum()).item(), rel=1e-6)
 
@@ -62,11 +69,8 @@ def test_packed_losses_are_those_of_decoding(family: str, chunk_bos: bool) -> No
 @pytest.mark.parametrize("candidate_refresh", [0, 2, 3])
 def test_packed_losses_are_those_of_decoding_at_every_refresh_interval(candidate_refresh: int) -> None:
     config = replace(CONFIG, candidate_refresh=candidate_refresh)
-    model = tiny_model(config=config)
     shown = [replace(one, candidate_refresh=candidate_refresh) for one in EXAMPLES]
-    result = FocusObjective(model.base, model.adapter)(packed(shown, config))
-    wanted = torch.cat([decoded_losses(model, one) for one in EXAMPLES])
-    assert (result.token_losses - wanted).abs().max() <= 1e-6 * wanted.max()
+    packed_like_decoding(tiny_model(config=config), shown, 1e-6)
 
 
 def test_later_tokens_do_not_leak_into_earlier_losses() -> None:

@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 
 from focusllm.cache.eight_bits import EightBitHome, to_eight_bits
 from focusllm.cache.layers import SLACK, GrowingLayer, cache_from, cache_tensors, growing_cache
-from focusllm.cache.tiers import Budgets, CpuHome
+from focusllm.cache.tiers import Budgets, CpuHome, bytes_of
 
 # Room behind chunks that come from their home, for prompt block and answer, in tokens.
 _ROOM = 4 * SLACK
@@ -77,7 +77,7 @@ class ChunkBatch:
         """Return the bytes of the chunks' own keys and values, at home or at hand."""
         if self.home is not None:
             return self.home.num_bytes()
-        return sum(states.numel() * states.element_size() for pair in self.own_tensors() for states in pair)
+        return bytes_of(self.own_tensors())
 
     def own_tensors(self) -> LayerTensors:
         """Return views of the chunks' own keys and values, which are at hand."""
@@ -116,9 +116,10 @@ class ChunkBatch:
     def copy_for(self, sequence: int) -> "ChunkBatch":
         """Return the same chunks as those of another sequence, to be asked something else at the same time."""
         every = range(len(self.rows))
-        copy = self.part(every) if self.cache.layers else ChunkBatch(self.rows, num_own=self.num_own)
+        bare = ChunkBatch(self.rows, num_own=self.num_own, first_number=self.first_number)
+        copy = self.part(every) if self.cache.layers else bare
         copy.rows = [(sequence, chunk) for _, chunk in self.rows]
-        copy.home, copy.stays, copy.first_number = self.home, False, self.first_number
+        copy.home, copy.stays = self.home, False
         return copy
 
     def behind(self) -> LayerTensors:

@@ -39,26 +39,34 @@ class GrowingLayer(DynamicLayer):
         self.values[..., held:, :] = value_states
         return self.keys, self.values
 
-    def fill(self, first: int, key_states: Tensor, value_states: Tensor, num_rows: int) -> tuple[Tensor, Tensor]:
-        """Write the first tokens of some rows and return views of them; every row must get as many.
+    def fill(
+        self, rows: slice, num_rows: int, held: int, key_states: Tensor, value_states: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Append tokens to some rows and return views of these; every row must get as many.
 
         Args:
-            first: The first of these rows.
+            rows: These rows.
+            num_rows: Rows of the layer in all.
+            held: Tokens that every row held before any of them got more.
             key_states: Their keys, (rows, kv_heads, tokens, head_dim).
             value_states: Their values.
-            num_rows: Rows of the layer in all.
         """
-        added = key_states.shape[-2]
+        total = held + key_states.shape[-2]
         if not self._stores:
             self.lazy_initialization(key_states, value_states)
-            all_keys, all_values = (
-                states.new_empty(num_rows, *states.shape[1:]) for states in (key_states, value_states)
-            )
-            self._grow(all_keys, all_values, added)
-        self.keys, self.values = (store[..., :added, :] for store in self._stores)
-        last = first + key_states.shape[0]
-        self.keys[first:last], self.values[first:last] = key_states, value_states
-        return self.keys[first:last], self.values[first:last]
+            every = [states.new_empty(num_rows, *states.shape[1:]) for states in (key_states, value_states)]
+            self._grow(every[0], every[1], total)
+        elif total > self._stores[0].shape[-2]:
+            self._grow(self._stores[0], self._stores[1], total)
+        self.keys, self.values = (store[..., :total, :] for store in self._stores)
+        keys, values = self.beginning(rows, total)
+        keys[..., held:, :], values[..., held:, :] = key_states, value_states
+        return keys, values
+
+    def beginning(self, rows: slice, tokens: int) -> tuple[Tensor, Tensor]:
+        """Return views of the first keys and values of some rows."""
+        keys, values = self._stores
+        return keys[rows, :, :tokens], values[rows, :, :tokens]
 
     def _grow(self, key_states: Tensor, value_states: Tensor, needed: int) -> None:
         held = self.get_seq_length()
@@ -82,26 +90,33 @@ class GrowingLayer(DynamicLayer):
 
 
 class RowsLayer(DynamicLayer):
-    """The beginning of some rows of a growing layer: what it is given is written there, and nowhere else.
+    """Some rows of a growing layer: what it is given is written there, and nowhere else.
 
     Args:
         whole: The growing layer.
-        first: The first of these rows.
+        rows: These rows.
         num_rows: Rows of the growing layer in all.
+        held: Tokens that every row held before any of them got more.
     """
 
-    def __init__(self, whole: GrowingLayer, first: int, num_rows: int) -> None:
+    def __init__(self, whole: GrowingLayer, rows: slice, num_rows: int, held: int) -> None:
         super().__init__()
         self._whole = whole
-        self._first = first
+        self._rows = rows
         self._num_rows = num_rows
+        if held:
+            keys, values = whole.beginning(rows, held)
+            self.lazy_initialization(keys, values)
+            self.keys, self.values = keys, values
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: object, **kwargs: object
     ) -> tuple[Tensor, Tensor]:
-        """Write keys and values and return views of them."""
-        self.lazy_initialization(key_states, value_states)
-        self.keys, self.values = self._whole.fill(self._first, key_states, value_states, self._num_rows)
+        """Append keys and values and return views of all of them."""
+        held = self.get_seq_length()
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states)
+        self.keys, self.values = self._whole.fill(self._rows, self._num_rows, held, key_states, value_states)
         return self.keys, self.values
 
 
@@ -115,10 +130,13 @@ def empty_cache(num_layers: int, slack: int) -> Cache:
     return Cache(layers=[GrowingLayer(slack) for _ in range(num_layers)])
 
 
-def rows_of(cache: Cache, first: int, num_rows: int) -> Cache:
-    """Make a cache whose tokens become the beginning of rows of another, which has ``num_rows``, from ``first`` on."""
+def rows_of(cache: Cache, rows: slice, num_rows: int, held: int = 0) -> Cache:
+    """Make a cache of some rows of another, which has ``num_rows``.
+
+    All rows must be given as many tokens, behind the ``held`` ones that every row had before.
+    """
     layers: list[Any] = cache.layers
-    return Cache(layers=[RowsLayer(layer, first, num_rows) for layer in layers])
+    return Cache(layers=[RowsLayer(layer, rows, num_rows, held) for layer in layers])
 
 
 def cache_tensors(cache: Cache) -> list[tuple[Tensor, Tensor]]:

@@ -42,6 +42,11 @@ class Budgets:
         return {"device": on_device, "cpu": in_cpu_memory, "folder": num_bytes - on_device - in_cpu_memory}
 
 
+def bytes_of(layers: "LayerTensors") -> int:
+    """Return the bytes of the keys and values of all layers."""
+    return sum(states.nbytes for pair in layers for states in pair)
+
+
 class CpuHome:
     """Keys and values of a batch of chunks in CPU memory, from where a GPU takes them without waiting for a disk.
 
@@ -65,7 +70,7 @@ class CpuHome:
         """Return how many bytes they take here, or will."""
         if self._kept is None:
             return 0 if self._beneath is None else self._beneath.num_bytes()
-        return sum(states.numel() * states.element_size() for pair in self._kept for states in pair)
+        return bytes_of(self._kept)
 
 
 def _in_cpu_memory(layers: "LayerTensors") -> "LayerTensors":

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +11,7 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.processes import num_processes, shared_work
-from focusllm.cli.progress import ERRORS, Stopwatch, Times, described, peak_memory_bytes, reading_bar
+from focusllm.cli.progress import ERRORS, Stopwatch, Times, described, in_tiers, peak_memory_bytes, reading_bar
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -120,10 +121,11 @@ def _draw(path: Path, answers: "list[Answer]", focus: "FocusModel") -> None:
 
 def _tiers(documents: list[Any]) -> str:
     """Say where the keys and values of indexed documents lie; nothing, where there are none."""
-    places = {"device": "on the device", "cpu": "in CPU memory", "folder": "read from the folder each time"}
-    indexed = [document for document in documents if hasattr(document, "bytes_of_tiers")]
-    sizes = {place: sum(document.bytes_of_tiers()[tier] for document in indexed) for tier, place in places.items()}
-    found = ", ".join(f"{size / 1e9:.2f} GB {place}" for place, size in sizes.items() if size)
+    sizes = Counter[str]()
+    for document in documents:
+        if hasattr(document, "bytes_of_tiers"):
+            sizes.update(document.bytes_of_tiers())
+    found = in_tiers(sizes)
     return f"Chunks: {found}" if found else ""
 
 

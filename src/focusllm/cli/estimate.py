@@ -6,10 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from focusllm.cli import loading
+from focusllm.cli.progress import in_tiers
 from focusllm.errors import InputError
 
-# Where keys and values would lie.
-PLACES = {"device": "on the device", "cpu": "in CPU memory", "folder": "in a folder (see focusllm index)"}
 # Ways of decoding that are cheaper than the adapter's own.
 POLICIES: tuple[dict[str, Any], ...] = (
     {"local_refresh": "cached"},
@@ -45,11 +44,11 @@ def estimate(
     )  # fmt: skip
     num_tokens = int(digits) if digits.isdigit() else len(focus.encode(text_of(Path(document))))
     found = focus.estimate(num_tokens)
-    tiers = ", ".join(f"{size / 1e6:,.0f} MB {PLACES[tier]}" for tier, size in found.tier_bytes.items() if size)
+    hint = " (see focusllm index)" if found.tier_bytes["folder"] else ""
     rows = {
         "document": f"{found.num_tokens:,} tokens in {found.num_chunks:,} chunks",
         "weights": f"{found.weight_bytes / 1e6:,.0f} MB",
-        "keys and values": f"{found.document_bytes / 1e6:,.0f} MB: {tiers}",
+        "keys and values": f"{found.document_bytes / 1e6:,.0f} MB: {in_tiers(found.tier_bytes)}{hint}",
         "reading it, once": f"{found.index_seconds:,.2f} s",
         "first token": f"{found.first_token_seconds:,.2f} s after a question",
         "each further token": f"{found.next_token_seconds:,.3f} s",

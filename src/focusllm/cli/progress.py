@@ -3,7 +3,7 @@
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,12 @@ class Stopwatch:
         first, last, count = self._seconds[1], self._seconds[-1], len(self._seconds) - 1
         self.rounds.append(Times(first, (count - 1) / (last - first) if count > 1 else None))
         self._start, self._seconds = time.perf_counter(), []
+
+
+def in_tiers(sizes: Mapping[str, int]) -> str:
+    """Say how many bytes lie in which tier; nothing, where there are none."""
+    places = {"device": "on the device", "cpu": "in CPU memory", "folder": "in a folder"}
+    return ", ".join(f"{sizes[tier] / 1e6:,.0f} MB {place}" for tier, place in places.items() if sizes.get(tier))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -40,6 +41,30 @@ def behind_chunks(base: PreTrainedModel) -> str:
     """Return the implementation by which new tokens attend to what their chunk holds."""
     own = attention_of(base)
     return _GROUPED_ATTENTION if own == _STANDS_FOR else own
+
+
+def scores_of(
+    query: Float[Tensor, "... new head_dim"],
+    key: Float[Tensor, "... all head_dim"],
+    scaling: float,
+    softcap: float | None,
+    mask: Tensor | None,
+) -> Float[Tensor, "... new all"]:
+    """Return what goes into attention's softmax.
+
+    Args:
+        query: Queries.
+        key: Keys.
+        scaling: Of the products.
+        softcap: Bounds the scores; ``None``: nothing does.
+        mask: What may be seen: true there, or added to the scores; ``None``: all.
+    """
+    scores = query @ key.transpose(-1, -2) * scaling
+    if softcap is not None:
+        scores = torch.tanh(scores / softcap) * softcap
+    if mask is None:
+        return scores
+    return scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
 
 
 def _grouped_attention(

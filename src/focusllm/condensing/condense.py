@@ -8,7 +8,7 @@ from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch
-from focusllm.cache.layers import cache_tensors
+from focusllm.cache.layers import cache_tensors, rows_of
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
 from focusllm.condensing.families import backbone_of, key_mover_of
@@ -28,7 +28,9 @@ class Condenser:
         self._gate = adapter.gate
         self.mover = key_mover_of(base)
 
-    def condense(self, batch: ChunkBatch, token_ids: Int[Tensor, "rows new_tokens"]) -> CandidateKV:
+    def condense(
+        self, batch: ChunkBatch, token_ids: Int[Tensor, "rows new_tokens"], rows_at_once: int | None = None
+    ) -> CandidateKV:
         """Run new tokens through the base; the last one is the candidate, the others join the chunk.
 
         What had been the candidate joins the chunk as well, as an ordinary token.
@@ -36,6 +38,7 @@ class Condenser:
         Args:
             batch: The chunks; their cache grows by all new tokens but the last.
             token_ids: At the first pass the prompt block; later the tokens decoded since.
+            rows_at_once: How many chunks go through the base at once; ``None``: all.
 
         Returns:
             The candidates, moved to the position of their chunk's number: candidate i of a sequence is at
@@ -45,9 +48,11 @@ class Condenser:
             token_ids = torch.cat((batch.candidate_ids.unsqueeze(1), token_ids), dim=1)
         rows, new_tokens = token_ids.shape
         held = batch.cache.get_seq_length()
-        last = torch.arange(1, rows + 1, device=token_ids.device) * new_tokens - 1
-        with self._gate.open_at(last):
-            self.extend(batch.cache, token_ids)
+        for first in range(0, rows, rows_at_once or rows):
+            some = slice(first, min(first + (rows_at_once or rows), rows))
+            last = torch.arange(1, some.stop - first + 1, device=token_ids.device) * new_tokens - 1
+            with self._gate.open_at(last):
+                self.extend(rows_of(batch.cache, some, rows, held), token_ids[some])
         candidates = CandidateKV(
             [(keys[..., -1:, :].clone(), values[..., -1:, :].clone()) for keys, values in cache_tensors(batch.cache)]
         )

@@ -1,7 +1,7 @@
 """Which architectures can be wrapped, and where their attention keeps its projections: data, one row a family."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
@@ -16,6 +16,7 @@ _SEPARATE = MappingProxyType({"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": 
 _WITH_OUT_PROJ = MappingProxyType({**_SEPARATE, "o": "out_proj"})
 # One projection makes queries, keys and values.
 _FUSED = "qkv"
+_QUERY_KEY_VALUE = MappingProxyType({_FUSED: "query_key_value", "o": "dense"})
 
 
 def _all_layers(config: Any, layer: int) -> bool:
@@ -86,6 +87,14 @@ class AttentionFamily:
         return [*([_FUSED] if inner else []), *(role for role in wanted if role not in _FUSED)]
 
 
+_GPT2 = AttentionFamily(
+    "gpt2",
+    projections=MappingProxyType({_FUSED: "c_attn", "o": "c_proj"}),
+    attention="attn",
+    layers="h",
+    rotary=None,
+    note="absolute positions",
+)
 _SLIDING = "sliding windows, in which candidates stay visible"
 _ROWS = (
     AttentionFamily("apertus", note="normalized queries and keys"),
@@ -109,25 +118,11 @@ _ROWS = (
     AttentionFamily("glm4", pairs_neighbors=True, note="partly rotary positions"),
     AttentionFamily("glm4_moe", note="partly rotary positions; mixture of experts"),
     AttentionFamily("gpt_oss", note=f"attention sinks; mixture of experts; {_SLIDING}"),
-    AttentionFamily(
-        "gpt2",
-        projections=MappingProxyType({_FUSED: "c_attn", "o": "c_proj"}),
-        attention="attn",
-        layers="h",
-        rotary=None,
-        note="absolute positions",
-    ),
-    AttentionFamily(
-        "gpt_bigcode",
-        projections=MappingProxyType({_FUSED: "c_attn", "o": "c_proj"}),
-        attention="attn",
-        layers="h",
-        rotary=None,
-        note="absolute positions; one head of keys and values (StarCoder)",
-    ),
+    _GPT2,
+    replace(_GPT2, model_type="gpt_bigcode", note="absolute positions; one head of keys and values (StarCoder)"),
     AttentionFamily(
         "gpt_neox",
-        projections=MappingProxyType({_FUSED: "query_key_value", "o": "dense"}),
+        projections=_QUERY_KEY_VALUE,
         attention="attention",
         note="partly rotary positions (Pythia)",
     ),
@@ -157,7 +152,7 @@ _ROWS = (
     ),
     AttentionFamily(
         "persimmon",
-        projections=MappingProxyType({_FUSED: "query_key_value", "o": "dense"}),
+        projections=_QUERY_KEY_VALUE,
         note="partly rotary positions; normalized queries and keys",
     ),
     AttentionFamily("phi", projections=MappingProxyType({**_SEPARATE, "o": "dense"}), note="partly rotary positions"),

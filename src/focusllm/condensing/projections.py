@@ -74,17 +74,20 @@ class CandidateProjection(nn.Module):
         if index is None:
             return projected
         flat = projected.flatten(0, -2)
-        own = self._project_candidates(states.flatten(0, -2)[index], flat[index]).to(flat.dtype)
+        own = self._project_candidates(states.flatten(0, -2)[index], flat, index).to(flat.dtype)
         # Without gradients the copy that keeps autograd right would only cost memory traffic.
         replaced = flat.index_copy(0, index, own) if torch.is_grad_enabled() else flat.index_copy_(0, index, own)
         return replaced.view(projected.shape)
 
     def _project_candidates(
-        self, states: Float[Tensor, "candidates in_features"], base_result: Float[Tensor, "candidates out_features"]
+        self,
+        states: Float[Tensor, "candidates in_features"],
+        by_base: Float[Tensor, "positions out_features"],
+        index: Int[Tensor, " candidates"],
     ) -> Float[Tensor, "candidates out_features"]:
         if self.rank is None:
             own_states = states.to(self.candidate_weight.dtype)
             bias: Any = self.candidate_bias
             return nn.functional.linear(own_states, self.candidate_weight, bias)
         down = nn.functional.linear(states.to(self.candidate_down.dtype), self.candidate_down)
-        return base_result + nn.functional.linear(down, self.candidate_up)
+        return by_base[index] + nn.functional.linear(down, self.candidate_up)

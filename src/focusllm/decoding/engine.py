@@ -114,11 +114,11 @@ class FocusEngine:
             cache = empty_cache(self.base.config.num_hidden_layers, plan.prompt_length + SLACK)
             blocks = torch.tensor([self._chunk_block(documents[d][c]) for d, c in plan.places], device=self.device)
             for first in range(0, len(blocks), plan.rows_at_once):
-                some = blocks[first : first + plan.rows_at_once]
-                self._condenser.extend(rows_of(cache, first, len(blocks)), some)
+                some = slice(first, min(first + plan.rows_at_once, len(blocks)))
+                self._condenser.extend(rows_of(cache, some, len(blocks)), blocks[some])
                 if progress is not None:
                     # The other processes are about as far.
-                    read = min(read + plan.chunk_length * len(some) * self.ranks.count, total)
+                    read = min(read + plan.chunk_length * (some.stop - first) * self.ranks.count, total)
                     progress(read, total)
             batch = ChunkBatch(plan.places, cache, num_own=blocks.shape[1])
             if self.config.chunk_kv == "int8":
@@ -141,7 +141,8 @@ class FocusEngine:
         made: Made = []
         for batch in chunks.visit(self.device):
             rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
-            made.append((batch.places, self._condenser.condense(batch, rows)))
+            at_once = self.planner.rows_at_once(rows.shape[1])
+            made.append((batch.places, self._condenser.condense(batch, rows, at_once)))
         records = records or self.config.focus_share is not None
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences), records=records)
         self._run_locals(state, self.ranks.gathered(made), new_tokens=None)
@@ -183,7 +184,8 @@ class FocusEngine:
 
     def _condense_pending(self, batch: ChunkBatch, state: FocusState) -> CandidateKV:
         owners = [sequence for sequence, _ in batch.places]
-        return self._condenser.condense(batch, torch.stack([tokens[owners] for tokens in state.pending], dim=1))
+        rows = torch.stack([tokens[owners] for tokens in state.pending], dim=1)
+        return self._condenser.condense(batch, rows, self.planner.rows_at_once(len(state.pending) + 1))
 
     def _chunk_block(self, chunk: Sequence[int]) -> list[int]:
         return block(chunk, self.bos_token_id if self.config.chunk_bos else None)

@@ -47,7 +47,7 @@ def focus_forward(
     call: Any = base
     return call(
         input_ids=token_ids,
-        attention_mask=_masks(base, positions, num_candidates),
+        attention_mask=_masks(base, positions, held + token_ids.shape[1], num_candidates),
         position_ids=positions,
         past_key_values=cache,
         use_cache=cache is not None,
@@ -57,11 +57,10 @@ def focus_forward(
 
 
 def _masks(
-    base: PreTrainedModel, positions: Int[Tensor, "rows new_tokens"], num_candidates: int
+    base: PreTrainedModel, positions: Int[Tensor, "rows new_tokens"], total: int, num_candidates: int
 ) -> Tensor | dict[str, Tensor] | None:
     """Return masks that keep candidates visible in sliding windows; ``None`` where none would slide out of one."""
-    [window, *_] = {window for window in layer_windows(base) if window is not None} or {None}
-    total = int(positions[0, -1]) + 1
+    window = next((window for window in layer_windows(base) if window is not None), None)
     if not num_candidates or window is None or total <= window:
         return None
     if any(name in attention_of(base) for name in _WITHOUT_MASKS):

@@ -14,7 +14,7 @@ from focusllm.errors import ConfigurationError
 # Tokens that go through the base at once, where memory allows: enough to keep the device busy.
 _TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 # Keys and values of chunks that are asked together, at most, where not even one reading of chunks makes more.
-_BATCH_BYTES = 128 * 2**20
+_BATCH_BYTES = 256 * 2**20
 # Part of the free memory that hidden states may take; keys and values have their own budgets.
 _PASSING_SHARE = 0.25
 
@@ -69,21 +69,23 @@ class ChunkPlanner:
         lengths = {(d, c): (len(documents[d][c]), prompt_lengths[d]) for d, c in places}
         for (length, prompt_length), group in groupby(sorted(places, key=lengths.__getitem__), lengths.__getitem__):
             members = list(group)
-            at_once, together = self.num_together(length, prompt_length)
+            at_once = self.rows_at_once(length + prompt_length)
+            together = self._max_parallel_chunks or self._num_together(length, at_once)
             for start in range(0, len(members), together):
                 yield ReadingPlan(members[start : start + together], length, prompt_length, at_once)
 
-    def num_together(self, length: int, prompt_length: int) -> tuple[int, int]:
-        """Return how many chunks of a length are read at once, and how many are then asked together."""
+    def rows_at_once(self, new_tokens: int) -> int:
+        """Return how many chunks go through the base at once with so many new tokens each."""
         if self._max_parallel_chunks:
-            return self._max_parallel_chunks, self._max_parallel_chunks
+            return self._max_parallel_chunks
         device = next(self._base.parameters()).device
         affordable = int(free_bytes(device) * _PASSING_SHARE) // _passing_bytes(self._base)
-        tokens_at_once = min(_TOKENS_AT_ONCE.get(device.type, 65536), affordable)
-        at_once = max(tokens_at_once // (length + prompt_length), 1)
-        # A question is far shorter than a chunk: more rows of it keep the device busy.
-        asked = min(tokens_at_once // prompt_length, _BATCH_BYTES // (length * bytes_per_token(self._base)))
-        return at_once, max(asked // at_once, 1) * at_once
+        return max(min(_TOKENS_AT_ONCE.get(device.type, 65536), affordable) // new_tokens, 1)
+
+    def _num_together(self, length: int, at_once: int) -> int:
+        # An answer's tokens come one at a time: rows of many chunks keep the device busy.
+        together = _BATCH_BYTES // (length * bytes_per_token(self._base))
+        return max(together // at_once, 1) * at_once
 
 
 def _passing_bytes(base: PreTrainedModel) -> int:

@@ -66,7 +66,7 @@ class Ranks:
         counts, shapes = sizes[:, 0].tolist(), sizes[:, 1:].amax(dim=0).view(-1, 2).tolist()
         if not any(counts):
             return []
-        all_places = self._all(_padded(torch.tensor(places).view(-1, 2), max(counts)))
+        all_places = self._all(_padded(torch.tensor(places, dtype=torch.int64).view(-1, 2), max(counts)))
         width = sum(heads * head_dim for heads, head_dim in shapes)
         rows = [torch.cat([states.flatten(1) for states in _flat(some)], dim=1) for _, some in made]
         mine = torch.cat(rows) if rows else torch.empty(0, width, dtype=self._base.dtype, device=self._base.device)

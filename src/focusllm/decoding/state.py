@@ -130,7 +130,6 @@ class FocusState:
         for local in self.locals:
             local.follow(parents)
         self.pending = [tokens[list(parents)] for tokens in self.pending]
-        self.logits = self.logits[list(parents)]
 
     def spend(self) -> None:
         """Mark the state as advanced: its caches now belong to the next one.

@@ -6,7 +6,7 @@ that whatever is cut short goes on from there. A shard is read whole and checked
 Keys and values tell as much as the text itself: only the owner may read the files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,8 @@ from focusllm.files import checksum, write_bytes
 
 TOKENS_NAME = "tokens.safetensors"
 TEXT_NAME = "text.txt"
-_SHARD_BYTES = 256 * 2**20
+# Of a shard, about: enough for a disk to be busy, few enough for processes to share a document's shards among them.
+_SHARD_BYTES = 64 * 2**20
 _NAMES = ("keys", "values")
 # What the name of scales ends with, where a shard holds eight bits.
 _SCALES = "_scales"
@@ -94,7 +95,7 @@ class DocumentFolder:
 
     def batches(self) -> list[ChunkBatch]:
         """Return the batches that are in the folder, away until they are needed."""
-        return _batches(self._path, self._manifest)
+        return _batches(self._path, self._manifest, {shard.file for shard in self._manifest.shards()})
 
     def write(self, batch: ChunkBatch) -> None:
         """Write a batch of chunks; from now on it can be let go of."""
@@ -105,7 +106,7 @@ class DocumentFolder:
 
     def finish(self) -> None:
         """Remove files that nothing refers to: shards of an earlier text, and what runs that were cut left behind."""
-        needed = {shard.file for batch in self._manifest.batches for shard in batch}
+        needed = {shard.file for shard in self._manifest.shards()}
         needed |= {MANIFEST_NAME, TOKENS_NAME} | ({TEXT_NAME} if self._document.text is not None else set())
         for file in self._path.iterdir():
             if _is_ours(file) and file.name not in needed:
@@ -142,8 +143,15 @@ class DocumentFolder:
         return Shard(path.name, _write_checked(path, data), numbers, batch.num_own, len(data))
 
 
-def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
+def load_folder(
+    path: str | Path, identity: Identity, own: Callable[[Sequence[Shard]], Sequence[Shard]] = lambda shards: shards
+) -> FocusDocument:
     """Load a document; its keys and values are read when they are needed.
+
+    Args:
+        path: The folder.
+        identity: What the keys and values must have been made with.
+        own: Of all shards, picks those whose chunks this process needs.
 
     Raises:
         DocumentError: The folder is incomplete or damaged, or was made with another model.
@@ -153,7 +161,7 @@ def load_folder(path: str | Path, identity: Identity) -> FocusDocument:
     missing = document.num_chunks - len(manifest.numbers())
     if missing:
         raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
-    document.cache = ChunkCache(_batches(path, manifest))
+    document.cache = ChunkCache(_batches(path, manifest, {shard.file for shard in own(manifest.shards())}))
     return document
 
 
@@ -190,11 +198,12 @@ def _kind(of: Manifest | FocusDocument) -> str:
     return f"{of.identity}, chunks of {of.chunk_length} that overlap by {of.chunk_overlap}"
 
 
-def _batches(path: Path, manifest: Manifest) -> list[ChunkBatch]:
+def _batches(path: Path, manifest: Manifest, wanted: Container[str]) -> list[ChunkBatch]:
     batches = []
-    for shards in manifest.batches:
-        rows = [(0, number) for shard in shards for number in shard.numbers]
-        batches.append(ChunkBatch(rows, num_own=shards[0].length, home=ShardHome(path, shards)))
+    for batch in manifest.batches:
+        if shards := [shard for shard in batch if shard.file in wanted]:
+            rows = [(0, number) for shard in shards for number in shard.numbers]
+            batches.append(ChunkBatch(rows, num_own=shards[0].length, home=ShardHome(path, shards)))
     return batches
 
 

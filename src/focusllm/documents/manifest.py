@@ -49,7 +49,11 @@ class Manifest:
 
     def numbers(self) -> set[int]:
         """Return the chunks that shards hold."""
-        return {number for batch in self.batches for shard in batch for number in shard.numbers}
+        return {number for shard in self.shards() for number in shard.numbers}
+
+    def shards(self) -> list[Shard]:
+        """Return the shards of all batches, in order."""
+        return [shard for batch in self.batches for shard in batch]
 
 
 def read_manifest(path: Path) -> Manifest:

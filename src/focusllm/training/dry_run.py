@@ -35,24 +35,24 @@ class DryRun:
 
 
 class _Clock(TrainerCallback):
-    """Times steps, counts parameters, and stops soon."""
+    """Counts parameters, times steps, and stops soon."""
 
     def __init__(self) -> None:
         self._started = 0.0
         self.seconds: list[float] = []
         self.sizes = (0, 0)
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._started = time.perf_counter()
-
-    def on_step_end(
-        self, args: Any, state: Any, control: TrainerControl, model: nn.Module | None = None, **_: Any
-    ) -> None:
-        self.seconds.append(time.perf_counter() - self._started)
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **_: Any) -> None:
         assert model is not None  # the Trainer hands it to every callback
         parameters = list(model.parameters())
         trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
         self.sizes = (trained, sum(parameter.numel() for parameter in parameters) - trained)
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self._started = time.perf_counter()
+
+    def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
+        self.seconds.append(time.perf_counter() - self._started)
         control.should_training_stop = len(self.seconds) >= _STEPS
 
 

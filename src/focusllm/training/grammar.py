@@ -22,7 +22,8 @@ subject: <when><s> <be> {v}<tail> | <when>{v} <inverse> <s><tail> | <when><who> 
     {v} | <s>: <who> <gave> {v} | to <seek> <s> <is> to <get> {v} | <who> <calls> <s> {v} | <who> <calls> {v} <s> |
     nothing <but> {v} <is> <s> | <who> <could> <get> nothing <but> {v} <for> <s> | <who> <could> <seek> <s>; <who>
     <gets> {v}
-entity: <when>{e} <takes> {v} <as><tail> | <where> {e} <takes> {v} <as> | {e}, <apposition>, <takes> {v} <as><tail> |
+entity: <who> <lets> {e} <base> {v} <as><tail> | <who> <lets> {e} <base> {v} <as> | <who> <lets> {e} <take> {v} <as> |
+    <when>{e} <takes> {v} <as><tail> | <where> {e} <takes> {v} <as> | {e}, <apposition>, <takes> {v} <as><tail> |
     <when>{e} <holds> that the {k} <be> {v} | <who> <said> that {e} <takes> {v} <as><tail> | <if> {e} <seeks> the {k},
     <who> <gets> {v} | {e} <seeks> its {k} and <gets> {v} | the {k} {e} <takes> <is> {v} | <who> <gave> {e} {v}
     <as><tail> | {v} <was> <given> to {e} <as><tail> | {v} <was> <given> by {e} <as><tail> | the <document> <from> {e}
@@ -181,8 +182,10 @@ seeks: asks for | asked for | asks about | asked about | needs | needed | wants 
     thinks about | forgets | forgot | mentions | must know | has to enter | would like to know | is curious about
 seek: ask for | ask about | need | want | search for | check | look for | query | find | know | enter | request | read
 gets: <gets_known> | <gets_english>
-gets_english: <past> | <past> <particle> | <present> | <present> <particle> | <adverb> <past> | <adverb> <present> |
-    is <participle> | was <participle> | has <participle> <particle> | will <base> | will <base> <particle>
+gets_english: <could> be <participle> | <could> be <participle> | has been <participle> | would have <participle> |
+    would have <participle> <particle> | is to be <participle> | <past> | <past> <particle> | <present> | <present>
+    <particle> | <adverb> <past> | <adverb> <present> | is <participle> | was <participle> | has <participle>
+    <particle> | will <base> | will <base> <particle>
 gets_known: gets | got | hears | heard | sees | saw | finds | found | reads | is handed | was handed | is shown | was
     shown | is given | was given | expects | must say | has to answer | needs | ends up with | ended up with | arrives
     at | runs into | receives | received | writes | answers | answered | replies | replied | is sent to | is referred
@@ -224,6 +227,7 @@ holds: said | says | wrote | claims | believes | insists | announced | confirmed
     denied
 apposition: <adj><adj>as ever | like so many | as usual | a <adj><noun> of its own | <prep> the <noun> | <time> |
     <since> the <noun> <ended> | which <happens> | of all places | unlike most | with its <adj><noun>
+lets: let | lets | made | makes | had | saw | sees | heard | helped | watched | will let | would let
 calls: calls | called | considers | considered | names | named | makes | made | deems | styles | declared | wanted
 from: at | in | of | from | for | near | inside | over at | down at | here at | out at | close to | with | around
 which: that | which | that | which |

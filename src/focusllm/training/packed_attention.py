@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from focusllm.cache.rotation import KeyMover
+from focusllm.condensing.attention import scores_of
 from focusllm.training.packing import PackedBatch
 
 PACKED_ATTENTION = "focus_packed"
@@ -172,10 +173,7 @@ def _attend(
     key, value = (states.repeat_interleave(groups, dim=1) if groups > 1 else states for states in (key, value))
     if softcap is None and sinks is None:
         return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-    scores = query @ key.transpose(-1, -2) * scaling
-    if softcap is not None:
-        scores = torch.tanh(scores / softcap) * softcap
-    scores = scores.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else scores + mask
+    scores = scores_of(query, key, scaling, softcap, mask)
     if sinks is None:
         return scores.softmax(dim=-1) @ value
     # A sink takes its share of every token's attention and gives nothing.

@@ -49,7 +49,7 @@ def test_filled_row_by_row_it_is_as_if_filled_at_once_and_grows_on_in_place() ->
     keys, values = torch.randn(5, 3, 7, 4), torch.randn(5, 3, 7, 4)
     at_once.update(keys, values, 0)
     for first in (0, 2, 4):
-        part = rows_of(by_rows, first, 5)
+        part = rows_of(by_rows, slice(first, first + 2), 5)
         seen = part.update(keys[first : first + 2], values[first : first + 2], 0)
         assert torch.equal(seen[0], keys[first : first + 2])
         assert part.get_seq_length() == 7
@@ -60,3 +60,17 @@ def test_filled_row_by_row_it_is_as_if_filled_at_once_and_grows_on_in_place() ->
     assert torch.equal(cache_tensors(by_rows)[0][0], cache_tensors(at_once)[0][0])
     assert torch.equal(cache_tensors(by_rows)[0][1], cache_tensors(at_once)[0][1])
     assert cache_tensors(by_rows)[0][0].data_ptr() == storage
+
+
+def test_tokens_appended_row_by_row_stand_where_they_would_at_once_even_where_room_runs_out() -> None:
+    at_once, by_rows = growing_cache(), growing_cache(slack=2)
+    first, more = torch.randn(5, 3, 7, 4), torch.randn(5, 3, 4, 4)
+    for cache in (at_once, by_rows):
+        cache.update(first, first, 0)
+    at_once.update(more, more, 0)
+    for start in (0, 2, 4):
+        rows = slice(start, min(start + 2, 5))
+        part = rows_of(by_rows, rows, 5, held=7)
+        assert part.get_seq_length() == 7
+        assert torch.equal(part.update(more[rows], more[rows], 0)[0], cache_tensors(at_once)[0][0][rows])
+    assert torch.equal(cache_tensors(by_rows)[0][1], cache_tensors(at_once)[0][1])
