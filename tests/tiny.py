@@ -42,14 +42,23 @@ FAMILY_NAMES = tuple(_OWN)
 _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "num_local_experts": 4}
 _NARROW = {"head_dim": 8}
 _SLIDING = {"layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "sliding_window": 64}
+_MLA = {
+    "num_key_value_heads": 4, "q_lora_rank": 12, "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8,
+    "v_head_dim": 12, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_group": 1,
+    "topk_group": 1, "first_k_dense_replace": 1, "n_shared_experts": 1,
+}  # fmt: skip
 _OWN |= {
     "apertus": {},
     "arcee": {},
     "biogpt": {},
     "bitnet": {},
+    "bloom": {},
+    "codegen": {"num_attention_heads": 4, "n_inner": 48, "rotary_dim": 4, "attn_pdrop": 0.1},
     "cohere": {"use_qk_norm": True},
     "cohere2": {**_SLIDING, **_NARROW},
     "cwm": {**_SLIDING, **_NARROW},
+    "deepseek_v2": {**_MLA, "q_lora_rank": None, "topk_method": "greedy"},
+    "deepseek_v3": _MLA,
     "dots1": {
         **_NARROW, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_group": 1,
         "topk_group": 1, "first_k_dense_replace": 1, "n_shared_experts": 1,
@@ -61,6 +70,7 @@ _OWN |= {
         **_SLIDING, **_EXPERTS, "n_group": 1, "topk_group": 1, "num_shared_experts": 1,
         "is_moe_layer": [False, True, True],
     },
+    "falcon": {"ffn_hidden_size": 48, "alibi": False},
     "flex_olmo": _EXPERTS,
     "gemma2": {**_SLIDING, "head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0},
     "gemma3_text": {**_SLIDING, "head_dim": 16, "query_pre_attn_scalar": 16},
@@ -71,10 +81,16 @@ _OWN |= {
         "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_group": 1, "topk_group": 1,
         "first_k_dense_replace": 1,
     },
+    "glm4_moe_lite": _MLA,
     "gpt_oss": {**_SLIDING, **_NARROW, "num_local_experts": 4, "num_experts_per_tok": 2},
     "gpt_bigcode": {"n_inner": 48},
     "gpt2": {"n_inner": 48},
     "gpt_neox": {"rotary_pct": 0.5},
+    "gpt_neo": {
+        "num_layers": 3, "num_heads": 4, "attention_types": [[["global", "local"], 1], [["local"], 1]],
+        "window_size": 64,
+    },
+    "gptj": {"n_inner": 48, "rotary_dim": 4},
     "granite": {"attention_multiplier": 0.3, "residual_multiplier": 0.8},
     "granitemoe": _EXPERTS,
     "granitemoeshared": {**_EXPERTS, "shared_intermediate_size": 24},
@@ -85,6 +101,7 @@ _OWN |= {
     "minimax_m2": {**_EXPERTS, **_NARROW},
     "ministral": {**_SLIDING, **_NARROW},
     "mixtral": _EXPERTS,
+    "mpt": {"d_model": 32, "n_heads": 4, "n_layers": 3, "max_seq_len": 64, "expansion_ratio": 2},
     "nemotron": _NARROW,
     "olmo": {"clip_qkv": 5.0},
     "olmo2": {},

@@ -14,7 +14,7 @@ from transformers.cache_utils import DynamicCache
 from transformers.pytorch_utils import Conv1D
 
 from focusllm import FocusModel
-from focusllm.condensing.families import attention_modules, backbone_of, layer_windows
+from focusllm.condensing.families import attention_modules, backbone_of, family_of, layer_windows
 from focusllm.condensing.projections import CandidateProjection
 
 LayerTensors = list[tuple[Tensor, Tensor]]
@@ -32,11 +32,14 @@ class TwoModels:
         family = model.adapter.family
         with model.disabled() as base:
             self._base, self._other = deepcopy(base), deepcopy(base)
-        self._config, self._bos, self._is_absolute = model.config, bos, family.rotary is None
+        self._config, self._bos = model.config, bos
+        self._is_absolute = family.rotary is None and not family.rotary_table
+        # Where every position counts from: a table of angles knows no negative ones.
+        self._first = 24 if family.rotary_table else 0
         for name, projection in model.adapter.projections.items():
             _, layer, role = name.split(".")
             attention = attention_modules(self._other, family)[int(layer)]
-            _overwrite(getattr(attention, family.projections[role]), projection)
+            _overwrite(getattr(attention, family.attribute_of(attention, role)), projection)
 
     @torch.no_grad()
     def logits(self, chunks: Sequence[Sequence[int]], local: Sequence[int], decoded: Sequence[int]) -> Tensor:
@@ -47,9 +50,19 @@ class TwoModels:
         for layer, parts in enumerate(zip(*made, strict=True)):
             cache.update(torch.cat([k for k, _ in parts], dim=2), torch.cat([v for _, v in parts], dim=2), layer)
         tokens = self._with_bos([*local, *decoded])
-        positions = torch.arange(len(chunks), len(chunks) + len(tokens))
+        positions = torch.arange(len(chunks), len(chunks) + len(tokens)) + self._first
         mask = self._mask(len(chunks), len(tokens))
+        self._open(len(chunks), len(tokens))
         return self._run(self._base, tokens, positions, cache, attention_mask=mask).logits[0, -1]
+
+    def _open(self, num_candidates: int, num_tokens: int) -> None:
+        """Show candidates, token by token, to layers that keep what they see to themselves."""
+        family = family_of(self._base)
+        if family.sight is None:
+            return
+        for attention in attention_modules(self._base, family):
+            for token in range(num_candidates, num_candidates + num_tokens):
+                getattr(attention, family.sight)[0, 0, token, :num_candidates] = True
 
     def _mask(self, num_candidates: int, num_tokens: int) -> Any:
         """Say, token by token, what is in sight: candidates always, others as far as the layer sees."""
@@ -70,7 +83,7 @@ class TwoModels:
     def _candidate(self, tokens: list[int], number: int) -> LayerTensors:
         positions = torch.arange(len(tokens))
         if not self._is_absolute:
-            positions = positions + number - (len(tokens) - 1)
+            positions = positions + self._first + number - (len(tokens) - 1)
         cache = DynamicCache()
         self._run(backbone_of(self._base), tokens[:-1], positions[:-1], cache)
         self._run(backbone_of(self._other), tokens[-1:], positions[-1:], cache)

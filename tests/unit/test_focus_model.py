@@ -2,17 +2,35 @@
 
 import pytest
 import torch
-from transformers import BloomConfig, BloomForCausalLM
+from transformers import BertGenerationConfig, BertGenerationDecoder
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from focusllm import FocusModel
+from focusllm.condensing.family_table import FAMILIES, REFUSED
 from focusllm.errors import ConfigurationError, InputError, UnsupportedModelError
 from tiny import SMALL, tiny_base, tiny_model
 
+TINY_ENCODER = {
+    "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
+    "is_decoder": True,
+}  # fmt: skip
+
 
 def test_an_unsupported_architecture_is_named_with_those_supported() -> None:
-    base = BloomForCausalLM(BloomConfig(n_layer=1, n_head=2, hidden_size=8, vocab_size=20))
-    with pytest.raises(UnsupportedModelError, match=r"'bloom' is not supported.*llama, .*mistral"):
+    base = BertGenerationDecoder(BertGenerationConfig(**TINY_ENCODER))
+    base.config.model_type = "unheard_of"
+    with pytest.raises(UnsupportedModelError, match=r"'unheard_of' is not supported.*llama, .*mistral"):
         FocusModel(base, SMALL)
+
+
+def test_an_architecture_that_cannot_work_is_refused_with_the_reason() -> None:
+    base = BertGenerationDecoder(BertGenerationConfig(**TINY_ENCODER))
+    with pytest.raises(UnsupportedModelError, match="an encoder, whose tokens see those behind them"):
+        FocusModel(base, SMALL)
+    assert not set(REFUSED) & set(FAMILIES)
+    assert set(REFUSED) <= set(CONFIG_MAPPING)
+    with pytest.raises(UnsupportedModelError, match="has ALiBi positions"):
+        tiny_model("falcon", alibi=True)
 
 
 def test_rotary_positions_that_depend_on_length_are_refused() -> None:

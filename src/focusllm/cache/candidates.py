@@ -21,9 +21,13 @@ class CandidateKV:
 
     def moved(self, mover: KeyMover, shift: Int[Tensor, "rows candidates"]) -> "CandidateKV":
         """Return the candidates with their keys ``shift`` positions further on."""
-        return CandidateKV(
-            [(mover.move(layer, keys, shift), values) for layer, (keys, values) in enumerate(self.layers)]
-        )
+        moved = []
+        for layer, (keys, values) in enumerate(self.layers):
+            if mover.rotates_values:
+                moved.append((keys, mover.move(layer, values, shift)))
+            else:
+                moved.append((mover.move(layer, keys, shift), values))
+        return CandidateKV(moved)
 
     def room_for(self, rows: int, candidates: int) -> "CandidateKV":
         """Return room for so many candidates of the same layers, heads and kind, not yet filled."""

@@ -11,6 +11,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
+class TableFrequencies(nn.Module):
+    """The frequencies of models that look angles up in a table (GPT-J's).
+
+    Args:
+        rotary_dim: How many dimensions of a head are turned.
+    """
+
+    def __init__(self, rotary_dim: int) -> None:
+        super().__init__()
+        self.inv_freq = 10_000 ** -(torch.arange(0, rotary_dim, 2, dtype=torch.float64) / rotary_dim)
+
+
 class KeyMover:
     """Turns keys by differences of position.
 
@@ -19,12 +31,20 @@ class KeyMover:
         frequencies: For each layer, the attribute of the rotary embedding that holds its frequencies, which cover the
             rotary part of a head; ``None`` where keys have no position to be moved from.
         pairs_neighbors: Whether a dimension is paired with the next one, not with the one half-way on.
+        rotates_values: Whether caches hold what has positions in the place of values (MLA).
     """
 
-    def __init__(self, rotary: nn.Module | None, frequencies: Sequence[str | None], pairs_neighbors: bool) -> None:
+    def __init__(
+        self,
+        rotary: nn.Module | None,
+        frequencies: Sequence[str | None],
+        pairs_neighbors: bool,
+        rotates_values: bool = False,
+    ) -> None:
         self._rotary = rotary
         self._frequencies = frequencies
         self._pairs_neighbors = pairs_neighbors
+        self.rotates_values = rotates_values
 
     def move(
         self,

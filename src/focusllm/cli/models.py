@@ -8,8 +8,8 @@ from rich.table import Table
 def models(
     names: bool = typer.Option(False, "--names", help="Print the model types alone, one a line."),
 ) -> None:
-    """List the architectures whose models can be used, by the names transformers has for them."""
-    from focusllm.condensing.families import FAMILIES
+    """List architectures, by the names transformers has for them: those that can be used, and why others cannot."""
+    from focusllm.condensing.family_table import FAMILIES, REFUSED
 
     if names:
         for name in sorted(FAMILIES):
@@ -20,6 +20,9 @@ def models(
         family = FAMILIES[name]
         grade = "exact" if family.is_trainable else "inference only"
         table.add_row(name, grade, " ".join(family.projections.values()), family.note)
+    for reason in dict.fromkeys(REFUSED.values()):
+        members = ", ".join(name for name, why in REFUSED.items() if why == reason)
+        table.add_row(members, "refused", "", reason)
     Console().print(table)
     typer.echo("exact: reading, decoding and training equal the method, computed in another way (tests/parity).")
     typer.echo("inference only: reading and decoding do; adapters cannot be trained yet.")

@@ -7,13 +7,14 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from focusllm.condensing.families import AttentionFamily, attention_modules, family_of
+from focusllm.condensing.families import attention_modules, family_of
+from focusllm.condensing.family_table import AttentionFamily
 from focusllm.condensing.projections import CandidateGate, CandidateProjection
 from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, UnsupportedModelError
 
 # Of the last layer only the candidate's key and value are ever read: its query and output lead nowhere.
-_LAST_LAYER_ROLES = ("k", "v", "qkv")
+_LAST_LAYER_ROLES = ("k", "v", "kv", "qkv")
 
 
 class CandidateAdapter:
@@ -40,7 +41,8 @@ class CandidateAdapter:
             is_last = layer_index == len(attentions) - 1
             for role in self.family.roles_of(config.candidate_projections):
                 if not is_last or role in _LAST_LAYER_ROLES:
-                    self._add(f"layers.{layer_index}.{role}", attention, self.family.projections[role], config.rank)
+                    attribute = self.family.attribute_of(attention, role)
+                    self._add(f"layers.{layer_index}.{role}", attention, attribute, config.rank)
         if not self.projections:
             raise ConfigurationError(
                 f"candidate_projections={config.candidate_projections} leave nothing to train in a base of one layer."

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
+from focusllm.condensing.families import family_of
+
 _GROUPED_ATTENTION = "focus_grouped"
 # The implementation it is the same as, and stands in for.
 _STANDS_FOR = "sdpa"
@@ -40,7 +42,7 @@ def attention_by(base: PreTrainedModel, implementation: str) -> Iterator[None]:
 def behind_chunks(base: PreTrainedModel) -> str:
     """Return the implementation by which new tokens attend to what their chunk holds."""
     own = attention_of(base)
-    return _GROUPED_ATTENTION if own == _STANDS_FOR else own
+    return _GROUPED_ATTENTION if own == _STANDS_FOR and family_of(base).uses_interface else own
 
 
 def scores_of(
@@ -71,12 +73,12 @@ def _grouped_attention(
     module: nn.Module,
     query: Float[Tensor, "rows heads new head_dim"],
     key: Float[Tensor, "rows kv_heads all head_dim"],
-    value: Float[Tensor, "rows kv_heads all head_dim"],
+    value: Float[Tensor, "rows kv_heads all value_dim"],
     attention_mask: Bool[Tensor, "rows 1 new all"] | None,
     *,
     scaling: float,
     **_: Any,
-) -> tuple[Float[Tensor, "rows new heads head_dim"], None]:
+) -> tuple[Float[Tensor, "rows new heads value_dim"], None]:
     """Compute attention; the signature is transformers' attention interface."""
     groups = query.shape[1] // key.shape[1]
     together = query.unflatten(1, (-1, groups)).flatten(2, 3)

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from focusllm.condensing.attention import attention_of
-from focusllm.condensing.families import layer_windows
+from focusllm.condensing.families import candidates_in_sight, layer_windows
 from focusllm.errors import ConfigurationError
 
 # Positions that get scores. One would do, but a product with a single row takes another kernel, whose rounding
@@ -45,15 +45,16 @@ def focus_forward(
     held = 0 if cache is None else cache.get_seq_length()
     positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
     call: Any = base
-    return call(
-        input_ids=token_ids,
-        attention_mask=_masks(base, positions, held + token_ids.shape[1], num_candidates),
-        position_ids=positions,
-        past_key_values=cache,
-        use_cache=cache is not None,
-        logits_to_keep=_KEPT,
-        **options,
-    ).logits[:, -1]
+    with candidates_in_sight(base, num_candidates):
+        return call(
+            input_ids=token_ids,
+            attention_mask=_masks(base, positions, held + token_ids.shape[1], num_candidates),
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=_KEPT,
+            **options,
+        ).logits[:, -1]
 
 
 def _masks(
