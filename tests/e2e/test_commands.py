@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib import image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
 from focusllm.cli.main import main
@@ -283,6 +284,23 @@ def test_weights_under_the_authors_names_become_an_adapter(command, book: Path, 
         assert (run.status, words in run.err) == (1, True)
     run = command("convert", theirs, "--model", base, "-o", tmp_path / "adapter")
     assert (run.status, "is not empty" in run.err) == (1, True)
+
+
+def test_an_adapter_goes_to_peft_s_format_and_back(command, book: Path, base: Path, tmp_path: Path) -> None:
+    settings = {"chunk_length": 100, "rank": 2}
+    model = FocusModel.from_pretrained(base, dtype="float32", config=settings)
+    disturb(model)
+    model.save_adapter(tmp_path / "adapter")
+    options = ("--model", base, "--dtype", "float32")
+    run = command("convert", tmp_path / "adapter", *options, "--to", "peft", "-o", tmp_path / "lora")
+    assert (run.status, "alora_offsets" in run.err) == (0, True)
+    assert json.loads((tmp_path / "lora" / "adapter_config.json").read_text())["peft_type"] == "LORA"
+    assert command("convert", tmp_path / "lora", *options, "-o", tmp_path / "back", *OPTIONS[:2]).status == 0
+    weights = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("adapter", "back")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+    run = command("ask", book, "What?", *options, "--adapter", tmp_path / "lora")
+    assert (run.status, "focusllm convert" in run.err) == (1, True)
 
 
 def test_an_interrupted_training_says_how_to_go_on(

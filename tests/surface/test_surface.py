@@ -20,7 +20,7 @@ OPTIONS = {
     "chat": f"{_MODEL} file local_length max_new_tokens max_parallel_chunks",
     "index": "adapter chunk_kv chunk_length device dtype file max_parallel_chunks model output quiet repair",
     "estimate": f"{_MODEL} document max_parallel_chunks",
-    "convert": "checkpoint chunk_length dtype model output",
+    "convert": "chunk_length dtype model output source to",
     "demo": "device dtype seed tokens",
     "train": "config only_try overrides",
     "models": "names",

@@ -1,7 +1,7 @@
-"""``focusllm convert``: weights under the names of the authors' code, as an adapter."""
+"""``focusllm convert``: adapters from and to formats of others."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,28 +11,67 @@ from focusllm.errors import ConfigurationError
 
 
 def convert(
-    checkpoint: Annotated[
-        Path, typer.Argument(metavar="CHECKPOINT", help="A .safetensors file, or a folder that holds some.")
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A checkpoint with the authors' weight names (a .safetensors file, or a folder that holds some), "
+            "a LoRA folder of PEFT's, or an adapter of ours.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapter.")],
     model: loading.Model = None,
+    to: Annotated[Literal["focusllm", "peft"], typer.Option(help="The format to write.")] = "focusllm",
     chunk_length: loading.ChunkLength = None,
     dtype: loading.Dtype = "auto",
 ) -> None:
-    """Make an adapter of a checkpoint with the weight names of the authors' code (beacon_q_proj and so on).
+    """Make an adapter of weights in another format, or a PEFT LoRA folder of a low-rank adapter.
 
-    Example: focusllm convert their-checkpoint --model base -o adapter
+    In PEFT's format the candidate projections are an activated LoRA: given alora_offsets=[1] for every row, a stock
+    PEFT model uses them for the last token alone.
+
+    Examples: focusllm convert their-checkpoint --model base -o adapter;
+    focusllm convert adapter --model base --to peft -o lora
     """
-    from focusllm.condensing.published import read_checkpoint
-
     if output.exists() and any(output.iterdir()):
         raise ConfigurationError(f"{output} is not empty; give another folder for the adapter.")
-    weights = read_checkpoint(checkpoint)
-    focus = loading.load_model(model, None, dtype, "cpu", None, chunk_length=chunk_length)
-    focus.load_published_weights(weights)
+    if to == "peft":
+        count = _to_peft(source, output, model, dtype)
+        use = "Load it with peft.PeftModel.from_pretrained, and call the model with alora_offsets=[1] for every row."
+    else:
+        count = _to_focusllm(source, output, model, chunk_length, dtype)
+        use = "Use it with --model and --adapter."
+    ERRORS.print(f"{count} weights read; the adapter is in {output}/. {use}", style="dim", highlight=False)
+
+
+def _to_peft(source: Path, output: Path, model: str | None, dtype: str) -> int:
+    from focusllm.condensing.bases import bos_token_id_of
+    from focusllm.condensing.peft_files import save_as_peft
+
+    focus = loading.load_model(model, source, dtype, "cpu", None)
+    bos = bos_token_id_of(focus.base, focus.tokenizer)
+    save_as_peft(output, focus.adapter, focus.config, focus.base, 0 if bos is None else bos)
+    return len(focus.adapter.parameters())
+
+
+def _to_focusllm(source: Path, output: Path, model: str | None, chunk_length: int | None, dtype: str) -> int:
+    from focusllm import FocusConfig, FocusModel
+    from focusllm.bundled.model import BASE_PATH
+    from focusllm.condensing.adapter_files import fill_parameters
+    from focusllm.condensing.bases import load_base
+    from focusllm.condensing.peft_files import is_peft, read_peft
+    from focusllm.condensing.published import read_checkpoint
+
+    if is_peft(source):
+        base, tokenizer = load_base(str(model or BASE_PATH), dtype)
+        settings, weights = read_peft(source, base)
+        if chunk_length is not None:
+            settings["chunk_length"] = chunk_length
+        focus = FocusModel(base, FocusConfig(**settings), tokenizer)
+        fill_parameters(focus.adapter, weights, str(source))
+    else:
+        weights = read_checkpoint(source)
+        focus = loading.load_model(model, None, dtype, "cpu", None, chunk_length=chunk_length)
+        focus.load_published_weights(weights)
     focus.save_adapter(output)
-    ERRORS.print(
-        f"{len(weights)} weights read; the adapter is in {output}/. Use it with --model and --adapter.",
-        style="dim",
-        highlight=False,
-    )
+    return len(weights)

@@ -47,8 +47,8 @@ def fingerprint_of(base: PreTrainedModel) -> str:
     family = family_of(base)
     digest = hashlib.blake2b(digest_size=16)
     for attention in attention_modules(base, family):
-        for attribute in family.projections.values():
-            layer = getattr(attention, attribute)
+        for role in family.projections:
+            layer = getattr(attention, family.attribute_of(attention, role))
             weight = (layer.base_layer if isinstance(layer, CandidateProjection) else layer).weight
             sample = weight.detach().flatten()[:4096].to(device="cpu", dtype=torch.bfloat16)
             digest.update(str(tuple(weight.shape)).encode() + sample.view(torch.int16).numpy().tobytes())
@@ -87,6 +87,8 @@ def read_adapter_record(folder: str | Path) -> AdapterRecord:
         raise AdapterError(f"No adapter at {str(folder)!r}: {CONFIG_NAME} is missing. Give a folder made by FocusLLM.")
     try:
         values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if "peft_type" in values:
+            raise AdapterError(f"{path} is PEFT's: `focusllm convert` makes an adapter of a low-rank one.")
         if values.get("format") != "focusllm" or values.get("format_version") != FORMAT_VERSION:
             found = f"{values.get('format')!r} version {values.get('format_version')!r}"
             raise AdapterError(f"{path} is {found}; this FocusLLM reads 'focusllm' version {FORMAT_VERSION}.")
