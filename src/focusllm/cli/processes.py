@@ -14,6 +14,11 @@ def num_processes() -> int:
     return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
 
 
+def is_first_process() -> bool:
+    """Say whether this process is the one that speaks, of those ``torchrun`` has started or alone."""
+    return num_processes() == 1 or os.environ["RANK"] == "0"
+
+
 def check_alone() -> None:
     """Refuse to do the same work several times over.
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from focusllm.cli.processes import is_first_process
 from focusllm.cli.progress import peak_memory_bytes
 from focusllm.errors import MissingDependencyError, TrainingError
 
@@ -41,7 +42,8 @@ def train(
         raise TrainingError(
             f"Interrupted. Checkpoints are in {recipe.output}; the same command goes on from the newest one."
         ) from error
-    typer.echo(f"The adapter is in {folder}.")
+    if is_first_process():
+        typer.echo(f"The adapter is in {folder}.")
 
 
 def _show(found: "DryRun") -> None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words, share_of
-from focusllm.training.english import common_words, english_words
+from focusllm.training.english import HELD_OUT_LEADS, common_words, english_words
 from focusllm.training.names import draw_names, proper_name, pseudo_word, similar_name
 from focusllm.training.wordings import (
     CLOSERS,
@@ -188,6 +188,8 @@ def state(rng: random.Random, fact: Fact, strangeness: Strangeness = USUAL_STRAN
         core = _scattered_core(rng, has_entity=fact.entity is not None)
     elif rng.random() < strangeness.noisy and (stands_out or strangeness.words):
         core = _noisy_core(rng, core, strangeness.before_value, stands_out)
+    if _lead_of(core) in HELD_OUT_LEADS:
+        return state(rng, fact, strangeness)
     if rng.random() < 0.1:
         core = core.replace("{v}", rng.choice(QUOTES))
     opener = _draw_opener(rng)
@@ -199,6 +201,12 @@ def state(rng: random.Random, fact: Fact, strangeness: Strangeness = USUAL_STRAN
     # A value must be read as it stands: a letter that opens the statement is raised only where it is not the value's.
     is_raised = not sentence.startswith(fact.value) and rng.random() < 0.85
     return sentence[0].upper() + sentence[1:] if is_raised else sentence
+
+
+def _lead_of(core: str) -> str:
+    """Return the words, two at most, between the slot before the value's and the value's."""
+    before = re.split(r"\{[kes]\}", core.partition("{v}")[0])[-1]
+    return " ".join(re.sub(r"\W+", " ", before).lower().split()[-2:])
 
 
 def _stands_out(value: str) -> bool:

@@ -8,7 +8,7 @@ import torch
 from transformers import TrainerCallback, TrainingArguments
 
 from focusllm.bundled.model import resolve_base
-from focusllm.condensing.adapter_files import load_adapter, save_adapter
+from focusllm.condensing.adapter_files import load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
 from focusllm.errors import ConfigurationError, InputError
@@ -55,7 +55,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         recipe.focus,
         bos_token_id_of(base, tokenizer),
         pad_token_id=0,
-        num_batches=recipe.steps * arguments.gradient_accumulation_steps,
+        num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
         seed=recipe.seed,
     )
     if recipe.start == "copy":
@@ -71,7 +71,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     )
     checkpoint = newest_complete_checkpoint(recipe.output)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    save_adapter(recipe.output, adapter, recipe.focus, base)
+    trainer.save_model()
     return Path(recipe.output)
 
 
@@ -79,12 +79,19 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
     clashing = sorted(_FIXED.keys() & recipe.arguments.keys())
     if clashing:
         raise ConfigurationError(f"{clashing} cannot be set: they follow from how batches are packed.")
-    defaults: dict[str, Any] = {"logging_steps": 10, "save_steps": 100, "save_total_limit": 2, "report_to": "none"}
+    defaults: dict[str, Any] = {
+        "logging_steps": 10,
+        "save_steps": 100,
+        "save_total_limit": 2,
+        "report_to": "none",
+        "use_cpu": not torch.cuda.is_available(),
+        # Every trained parameter gets a gradient from every batch.
+        "ddp_find_unused_parameters": False,
+    }
     given = {**defaults, **recipe.arguments}
     try:
         return TrainingArguments(
-            output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed,
-            use_cpu=not torch.cuda.is_available(), **_FIXED, **given,
+            output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed, **_FIXED, **given,
         )  # fmt: skip
     except TypeError as error:
         raise ConfigurationError(

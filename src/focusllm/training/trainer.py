@@ -1,11 +1,13 @@
 """The training loop: transformers' Trainer over packed batches."""
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -13,9 +15,11 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from focusllm.condensing.adapter_files import load_adapter, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
+from focusllm.files import checksum, write_text
 from focusllm.training.objective import FocusObjective
 from focusllm.training.packing import PackedBatch
 
+_LOGGER = logging.getLogger(__name__)
 LOG_NAME = "loss.jsonl"
 COMPLETE_NAME = "complete.json"
 
@@ -33,7 +37,7 @@ class FocusTrainer(Trainer):
         super().__init__(data_collator=lambda batches: {"batch": batches[0]}, **kwargs)
         self._adapter = adapter
         self._focus_config = config
-        self._since_log: list[tuple[float, float, int, int]] = []
+        self._since_log: list[tuple[int, int, int]] = []
         self._log_time = time.perf_counter()
         self.add_callback(_CompleteMarker())
 
@@ -55,13 +59,14 @@ class FocusTrainer(Trainer):
         batch: PackedBatch = inputs["batch"]
         result = model(batch)
         right, supervised = int(result.is_right.sum()), result.is_right.numel()
-        self._since_log.append((float(result.loss.detach()), right, supervised, batch.num_tokens))
+        self._since_log.append((right, supervised, batch.num_tokens))
         return (result.loss, result) if return_outputs else result.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was gathered to the Trainer's own figures, and append all of them to the loss log."""
         if self._since_log and "loss" in logs:
-            _, right, supervised, tokens = (sum(values) for values in zip(*self._since_log, strict=True))
+            gathered = self.accelerator.reduce(torch.tensor(self._since_log, device=self.args.device).sum(dim=0))
+            right, supervised, tokens = gathered.tolist()
             seconds = time.perf_counter() - self._log_time
             logs = {
                 **logs,
@@ -90,31 +95,47 @@ class _CompleteMarker(TrainerCallback):
     """Marks a checkpoint as complete once all its files are written."""
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        # Every process writes something of its own.
+        PartialState().wait_for_everyone()
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"  # type: ignore[arg-type]
-        if folder.is_dir():
-            sizes = {path.name: path.stat().st_size for path in folder.iterdir() if path.is_file()}
-            (folder / COMPLETE_NAME).write_text(json.dumps(sizes), encoding="utf-8")
+        if state.is_world_process_zero and folder.is_dir():
+            checksums = {path.name: checksum(path.read_bytes()) for path in folder.iterdir() if path.is_file()}
+            write_text(folder / COMPLETE_NAME, json.dumps(checksums))
 
 
 def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
-    """Return the newest checkpoint whose files are all there in full, or ``None``.
+    """Return the newest checkpoint whose files are all there and whole, or ``None``.
 
-    A run that was cut while it wrote a checkpoint leaves one without its marker, or with files that are
-    shorter than the marker says; such a one is passed over for the one before.
+    A run that was cut while it wrote a checkpoint leaves one without its marker, which is written last and holds a
+    checksum of every file; such a one, and one that was damaged, is passed over for the one before, with a warning.
     """
     folders = [path for path in Path(output_dir).glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
     for folder in sorted(folders, key=lambda path: int(path.name.split("-")[1]), reverse=True):
-        if _is_complete(folder):
+        damage = _damage(folder)
+        if damage is None:
             return folder
+        _LOGGER.warning("%s is passed over: %s. Training goes on from the one before, if there is one.", folder, damage)
     return None
 
 
-def _is_complete(folder: Path) -> bool:
+def _damage(folder: Path) -> str | None:
+    """Say what is wrong with a checkpoint; ``None``: nothing."""
     try:
-        sizes: dict[str, int] = json.loads((folder / COMPLETE_NAME).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return False
-    return all((folder / name).is_file() and (folder / name).stat().st_size == size for name, size in sizes.items())
+        checksums: dict[str, str] = json.loads((folder / COMPLETE_NAME).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return "it was not written to its end"
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        return f"its {COMPLETE_NAME} is damaged"
+    if not isinstance(checksums, dict) or not checksums:
+        return f"its {COMPLETE_NAME} is damaged"
+    for name, expected in checksums.items():
+        try:
+            found = checksum((folder / name).read_bytes())
+        except OSError:
+            return f"its {name} is missing"
+        if found != expected:
+            return f"its {name} is damaged"
+    return None
 
 
 def seed_everything(seed: int) -> None:
