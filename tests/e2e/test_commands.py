@@ -344,8 +344,18 @@ def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, 
     run = command(*arguments, "--trials", 2, "--seed", 5)
     assert run.status == 1
     assert "holds another run" in run.err
+    policies = ("--policies", "cached,paper", "--trials", 2)
+    assert command(*arguments[:-1], tmp_path / "both", *policies).status == 0
+    for name in ("cached", "paper"):
+        found = [json.loads(line) for line in (tmp_path / "both" / name / "samples.jsonl").read_text().splitlines()]
+        outputs = {record["seed"]: record["output"] for record in map(json.loads, lines[1:])}
+        # As it is configured, the model decodes as in the paper.
+        assert name == "cached" or {record["seed"]: record["output"] for record in found[1:]} == outputs
+        assert found[0]["config"]["local_refresh"] == ("cached" if name == "cached" else "recompute")
     for wrong, words in (
         (("eval", "riddles"), "TASK must be one of"),
+        ((*arguments, "--policies", "x"), "--policies must be one of paper"),
+        ((*arguments, *policies, "--local-refresh", "cached"), "leave out --system"),
         ((*arguments, "--system", "x"), "--system must be"),
     ):
         run = command(*wrong)

@@ -24,7 +24,7 @@ OPTIONS = {
     "demo": "device dtype seed tokens",
     "train": "config only_try overrides",
     "models": "names",
-    "eval": f"{_MODEL} depths lengths local_length output seed system task trials",
+    "eval": f"{_MODEL} depths lengths local_length output policies seed system task trials",
 }
 
 

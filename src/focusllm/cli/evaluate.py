@@ -1,8 +1,8 @@
 """``focusllm eval``: benchmarks over lengths and depths."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
@@ -11,9 +11,14 @@ from focusllm.cli import loading
 from focusllm.cli.progress import ERRORS
 from focusllm.errors import ConfigurationError
 
+if TYPE_CHECKING:
+    from focusllm.evaluation.systems import System
+
+SAMPLES_NAME = "samples.jsonl"
+
 
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="passkey, passkey-infinitebench or facts.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="passkey, passkey-infinitebench, facts or facts-second.")],
     lengths: Annotated[
         str, typer.Option("--lengths", help="Tokens of the texts, separated by commas; K for 1,024.")
     ] = "4K,8K,16K,32K",
@@ -21,6 +26,14 @@ def evaluate(
     trials: Annotated[int, typer.Option("--trials", help="Samples of each length.")] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 0,
     system: Annotated[str, typer.Option("--system", help="focusllm, base-end or base-stretched.")] = "focusllm",
+    policies: Annotated[
+        str | None,
+        typer.Option(
+            "--policies",
+            help="Ways of decoding to compare, separated by commas: paper, cached, refresh-16, focused, once. Each "
+            "text is read once for all of them; each has a folder in --output.",
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Folder of the results; a run in it is taken up again. [default: TASK]"),
@@ -39,30 +52,47 @@ def evaluate(
     """Measure reading over lengths and depths.
 
     passkey: a five-digit key in repeated sentences, as in Landmark Attention; passkey-infinitebench: as in
-    InfiniteBench; facts: a fact in real text, in wordings and words the bundled model was never trained on.
+    InfiniteBench; facts: a fact in real text, in wordings and words the bundled model was never trained on;
+    facts-second: the same in other wordings.
     """
-    from focusllm.evaluation.report import by_length, draw_heat_map, markdown_table
-    from focusllm.evaluation.runner import Grid, run_grid
-    from focusllm.evaluation.systems import SYSTEMS
+    from focusllm.evaluation.runner import Grid, run_grids
+    from focusllm.evaluation.systems import POLICIES, SYSTEMS, FocusSystem, Reading
     from focusllm.evaluation.tasks.registry import TASKS
 
     _check_known("TASK", task, TASKS)
     _check_known("--system", system, SYSTEMS)
+    names = [] if policies is None else policies.split(",")
+    for name in names:
+        _check_known("--policies", name, POLICIES)
+    if names and (system != "focusllm" or (local_refresh, candidate_refresh, focus_share) != (None, None, None)):
+        raise ConfigurationError(
+            "--policies say how FocusLLM decodes: leave out --system, --local-refresh and the like."
+        )
     grid, folder = Grid(_parse_lengths(lengths), depths, trials, seed), output or Path(task)
     focus = loading.load_model(
         model, adapter, dtype, device, None, chunk_length=chunk_length, chunk_kv=chunk_kv, local_length=local_length,
         local_refresh=local_refresh, candidate_refresh=candidate_refresh,
         focus_share=focus_share,
     )  # fmt: skip
-    chosen = SYSTEMS[system](focus)
+    reading = Reading()
+    systems: dict[Path, System] = {
+        folder / name / SAMPLES_NAME: FocusSystem(focus, POLICIES[name], reading) for name in names
+    } or {folder / SAMPLES_NAME: SYSTEMS[system](focus)}
     with Progress(console=ERRORS, transient=True) as bar:
-        line = bar.add_task(task, total=len(grid.lengths) * grid.trials)
-        records = run_grid(TASKS[task], chosen, focus, grid, folder / "samples.jsonl", lambda _: bar.advance(line))
-    table = f"{task}, {chosen.name}\n\n{markdown_table(by_length(records))}"
+        line = bar.add_task(task, total=len(grid.lengths) * grid.trials * len(systems))
+        runs = run_grids(TASKS[task], systems, focus, grid, lambda _: bar.advance(line))
+    for path, records in runs.items():
+        _report(path.parent, f"{task}, {systems[path].name}", records)
+    ERRORS.print(f"Samples, tables and heat maps are in {folder}/.", style="dim", highlight=False)
+
+
+def _report(folder: Path, title: str, records: Sequence[dict[str, Any]]) -> None:
+    from focusllm.evaluation.report import by_length, draw_heat_map, markdown_table
+
+    table = f"{title}\n\n{markdown_table(by_length(records))}"
     (folder / "table.md").write_text(table, encoding="utf-8")
-    draw_heat_map(records, f"{task}: {chosen.name}", folder / "heatmap.png")
+    draw_heat_map(records, title, folder / "heatmap.png")
     typer.echo(table)
-    ERRORS.print(f"Samples, table and heat map are in {folder}/.", style="dim", highlight=False)
 
 
 def _check_known(option: str, name: str, known: Mapping[str, object]) -> None:

@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import transformers
 import focusllm
 from focusllm.errors import InputError
 from focusllm.evaluation.systems import System
-from focusllm.evaluation.tasks.sample import Encode, Task
+from focusllm.evaluation.tasks.sample import EvalSample, Task
 from focusllm.model import FocusModel
 
 
@@ -65,31 +65,41 @@ def run_grid(
     Raises:
         InputError: The file holds another run.
     """
-    header = _header(task, system, model, grid)
-    records = _read_run(output, header)
+    return run_grids(task, {output: system}, model, grid, done)[output]
+
+
+def run_grids(
+    task: Task,
+    systems: Mapping[Path, System],
+    model: FocusModel,
+    grid: Grid,
+    done: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[Path, list[dict[str, Any]]]:
+    """Run a grid by several systems, sample by sample, each with an output file of its own; see :func:`run_grid`."""
+    runs = {output: _read_run(output, _header(task, system, model, grid)) for output, system in systems.items()}
     for length, depth, trial in grid.cells():
         seed = f"{task.name}/{task.version}/{grid.seed}/{length}/{trial}"
-        if seed not in records:
-            records[seed] = _run_sample(task, system, model.encode, model, length, depth, seed)
-            with output.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(records[seed]) + "\n")
-        done(records[seed])
-    return list(records.values())
+        missing = [output for output, records in runs.items() if seed not in records]
+        sample = task.draw(model.encode, length, depth, seed) if missing else None
+        for output, records in runs.items():
+            if sample is not None and output in missing:
+                records[seed] = _run_sample(task, systems[output], sample, model, length)
+                with output.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(records[seed]) + "\n")
+            done(records[seed])
+    return {output: list(records.values()) for output, records in runs.items()}
 
 
-def _run_sample(
-    task: Task, system: System, encode: Encode, model: FocusModel, length: int, depth: float, seed: str
-) -> dict[str, Any]:
-    sample = task.draw(encode, length, depth, seed)
+def _run_sample(task: Task, system: System, sample: EvalSample, model: FocusModel, length: int) -> dict[str, Any]:
     started = time.perf_counter()
     output_ids = system.continue_ids(sample.prompt_ids, task.max_new_tokens)
     seconds = time.perf_counter() - started
     assert model.tokenizer is not None  # encode() has refused before
     output = str(model.tokenizer.decode(output_ids, skip_special_tokens=True))
     return {
-        "seed": seed,
+        "seed": sample.seed,
         "length": length,
-        "depth": round(depth, 4),
+        "depth": round(sample.depth, 4),
         "answer": sample.answer,
         "output": output,
         "is_right": task.is_right(output, sample.answer),
@@ -104,7 +114,7 @@ def _header(task: Task, system: System, model: FocusModel, grid: Grid) -> dict[s
         "system": system.name,
         "seed": grid.seed,
         "num_depths": grid.num_depths,
-        "config": model.config.to_dict(),
+        "config": system.config.to_dict(),
         "dtype": str(next(model.parameters()).dtype),
         "versions": {
             "focusllm": focusllm.__version__,

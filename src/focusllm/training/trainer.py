@@ -65,7 +65,7 @@ class FocusTrainer(Trainer):
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was gathered to the Trainer's own figures, and append all of them to the loss log."""
         if self._since_log and "loss" in logs:
-            gathered = self.accelerator.reduce(torch.tensor(self._since_log, device=self.args.device).sum(dim=0))
+            gathered: Any = self.accelerator.reduce(torch.tensor(self._since_log, device=self.args.device).sum(dim=0))
             right, supervised, tokens = gathered.tolist()
             seconds = time.perf_counter() - self._log_time
             logs = {

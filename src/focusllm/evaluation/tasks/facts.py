@@ -29,6 +29,22 @@ WORDINGS = (
     "The plaque beside the door of {e} honors {v} as the {k}.",
     "Asked for the {k} of {e}, the clerk pointed to {v} without a word.",
 )
+# Written after the errors on the first ones had been looked at and training data had been changed, and not looked at
+# since: whether that change did more than teach the test.
+SECOND_WORDINGS = (
+    "It is common knowledge around {e} that nothing except {v} passes for the {k}.",
+    "Travellers bound for {e} are advised to write {v} wherever a form mentions the {k}.",
+    "According to the archivist, {e} replaced its former {k} with {v} last spring.",
+    "The caretaker of {e} swears that {v} remains the {k} to this day.",
+    "Two letters from {e} survive, and both give {v} as the {k}.",
+    "If memory serves, the {k} printed on the leaflet from {e} was {v}.",
+    "{e} has had many troubles, yet its {k} was never anything other than {v}.",
+    "When the clerk read out the {k} of {e}, everyone in the room wrote down {v}.",
+    "Of everything known about {e}, the {k}, which is {v}, matters most.",
+    "The inspector could not help noticing that {v} had been entered as the {k} of {e}.",
+    "Ask three people for the {k} of {e} and all three will answer {v}.",
+    "Ranked first on the list for {e} stands {v}, described there as the {k}.",
+)
 QUESTION = "\nQuestion: What is the {k} of {e}?\nAnswer:"
 _NAME_PARTS = (
     ("Al", "Ber", "Cor", "Dun", "El", "Fen", "Gar", "Hol", "Is", "Jor", "Kel", "Lor", "Mor", "Nor", "Os", "Per"),
@@ -42,6 +58,7 @@ class Facts:
     """One fact in an unseen wording, somewhere in real text."""
 
     name: str = "facts"
+    wordings: tuple[str, ...] = WORDINGS
     version: int = 1
     max_new_tokens: int = 20
 
@@ -53,7 +70,7 @@ class Facts:
         """
         rng = rng_of(seed)
         key, entity, value = _draw_key(rng), _draw_entity(rng), _draw_value(rng)
-        wording = rng.choice(WORDINGS).format(k=key, e=entity, v=value)
+        wording = rng.choice(self.wordings).format(k=key, e=entity, v=value)
         statement = wording if wording.startswith(value) else wording[0].upper() + wording[1:]
         question_text = QUESTION.format(k=key, e=entity)
         question, needle = encode(question_text), encode(f"\n{statement}\n")
