@@ -35,7 +35,7 @@ def demo(
     out = Console()
     out.print(
         f"Hidden at {depth:.0%} of {tokens:,} tokens of real text (seed {seed}), to be read by a model whose window "
-        f"is {model.window:,}:\n  [bold]{sample.statement}[/bold]\n[bold]{sample.question}[/bold]",
+        f"is {model.window:,}:\n  [bold]{sample.statements[0]}[/bold]\n[bold]{sample.question}[/bold]",
         highlight=False,
     )
     ids = torch.tensor([sample.prompt_ids], device=model.device)
@@ -55,7 +55,7 @@ def demo(
         ("the base alone, end of the text", base_text, time.perf_counter() - base_started, min(tokens, model.window)),
     )
     for name, text, seconds, seen in rows:
-        table.add_row(name, text, "yes" if task.is_right(text, sample.answer) else "no", f"{seconds:.1f}", f"{seen:,}")
+        table.add_row(name, text, "yes" if task.score(text, sample) == 1 else "no", f"{seconds:.1f}", f"{seen:,}")
     out.print(table)
     ERRORS.print(f"Peak memory {peak_memory_bytes() / 1e9:.2f} GB. Another --seed hides another fact.", style="dim")
 

@@ -96,13 +96,15 @@ def _run_sample(task: Task, system: System, sample: EvalSample, model: FocusMode
     seconds = time.perf_counter() - started
     assert model.tokenizer is not None  # encode() has refused before
     output = str(model.tokenizer.decode(output_ids, skip_special_tokens=True))
+    score = task.score(output, sample)
     return {
         "seed": sample.seed,
         "length": length,
         "depth": round(sample.depth, 4),
         "answer": sample.answer,
         "output": output,
-        "is_right": task.is_right(output, sample.answer),
+        "score": round(score, 4),
+        "is_right": score == 1,
         "seconds": round(seconds, 3),
     }
 

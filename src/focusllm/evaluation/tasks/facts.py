@@ -84,11 +84,11 @@ class Facts:
         while 0 < before < room and text[before - 1] != line_break:
             before -= 1
         prompt = text[:before] + needle + text[before:] + question
-        return EvalSample(prompt, statement, question_text.strip(), value, depth, seed)
+        return EvalSample(prompt, (statement,), question_text.strip(), (value,), depth, seed)
 
-    def is_right(self, output: str, answer: str) -> bool:
+    def score(self, output: str, sample: EvalSample) -> float:
         """Compare the output's first line with the value."""
-        return output.strip().split("\n")[0].strip().rstrip(".") == answer
+        return float(output.strip().split("\n")[0].strip().rstrip(".") == sample.answer)
 
 
 def _draw_key(rng: random.Random) -> str:

@@ -7,12 +7,12 @@ The text repeats five sentences; somewhere among them a five-digit key is stated
 "The pass key is". An output is right if the first number in it is the key (InfiniteBench's rule).
 """
 
-import re
 from dataclasses import dataclass
 from typing import Literal
 
 from focusllm.errors import InputError
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
+from focusllm.evaluation.tasks.scoring import first_number_is
 
 FILLER = "The grass is green. The sky is blue. The sun is yellow. Here we go. There and back again."
 NEEDLE = "The pass key is {key}. Remember it. {key} is the pass key."
@@ -64,9 +64,8 @@ class Passkey:
         before = round(depth * (room // len(unit))) * len(unit)
         filler = (unit * (room // len(unit) + 1))[:room]
         prompt = intro + filler[:before] + needle + filler[before:] + question
-        return EvalSample(prompt, NEEDLE.format(key=key), QUESTION, key, depth, seed)
+        return EvalSample(prompt, (NEEDLE.format(key=key),), QUESTION, (key,), depth, seed)
 
-    def is_right(self, output: str, answer: str) -> bool:
+    def score(self, output: str, sample: EvalSample) -> float:
         """Compare the first number of the output with the key."""
-        found = re.search(r"\d+", output)
-        return found is not None and found.group() == answer
+        return first_number_is(output, sample.answer)

@@ -14,19 +14,25 @@ class EvalSample:
 
     Attributes:
         prompt_ids: Text and question, as one sequence.
-        statement: The sentence of the text that the answer rests on.
+        statements: The sentences of the text that the answers rest on; each is there once. Empty where it is the
+            whole text.
         question: The question, as it stands at the end of the prompt.
-        answer: What should come next.
+        answers: What should come next; where there are several, all of them, in any order.
         depth: Where in the text the answer stands, 0 (start) to 1 (end).
         seed: The seed it was drawn from, from which it can be drawn again.
     """
 
     prompt_ids: list[int]
-    statement: str
+    statements: tuple[str, ...]
     question: str
-    answer: str
+    answers: tuple[str, ...]
     depth: float
     seed: str
+
+    @property
+    def answer(self) -> str:
+        """The answers, to be read."""
+        return ", ".join(self.answers)
 
 
 @runtime_checkable
@@ -52,8 +58,8 @@ class Task(Protocol):
         """Draw a sample of exactly ``num_tokens`` tokens."""
         ...
 
-    def is_right(self, output: str, answer: str) -> bool:
-        """Say whether an output gives the answer."""
+    def score(self, output: str, sample: EvalSample) -> float:
+        """Return how much of what should come next an output gives, 0 to 1."""
         ...
 
 

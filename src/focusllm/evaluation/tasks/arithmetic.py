@@ -1,0 +1,128 @@
+"""Math find and code run: an answer that must be worked out.
+
+Source: InfiniteBench (arXiv 2402.13718), "Math.Find" and "Code.Run". Generated here by their descriptions; the wording
+is ours. MIT. Version 1.
+"""
+
+from dataclasses import dataclass
+
+from focusllm.errors import InputError
+from focusllm.evaluation.tasks.haystack import put_together, spread
+from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
+from focusllm.evaluation.tasks.scoring import first_number_is
+
+_LARGEST = ("largest", "second largest", "third largest")
+_SMALLEST = ("smallest", "second smallest", "third smallest")
+
+
+@dataclass(frozen=True)
+class MathFind:
+    """One of seven order statistics of a long list of numbers."""
+
+    name: str = "math-find"
+    version: int = 1
+    max_new_tokens: int = 6
+
+    def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
+        """Draw a sample of exactly ``num_tokens`` tokens; there is no depth in it.
+
+        The range of the numbers is drawn, so that the answer is not the same in every long list. Line breaks before the
+        question fill what the last number leaves.
+
+        Raises:
+            InputError: The length cannot hold five numbers and the question.
+        """
+        rng = rng_of(seed)
+        low = rng.randint(0, 300)
+        high = low + rng.randint(100, 600)
+        kind = rng.choice((*_LARGEST, *_SMALLEST, "median"))
+        lead = encode("Below is a long list of numbers, one a line.\n\n")
+        text = f"\nWhat is the {kind} number of the list? It is"
+        question, line_break = encode(text), encode("\n")
+        room = num_tokens - len(lead) - len(question)
+        numbers: list[int] = []
+        ids: list[int] = []
+        while True:
+            number = rng.randint(low, high)
+            added = encode(f"{number}\n")
+            if len(ids) + len(added) > room:
+                break
+            ids += added
+            numbers.append(number)
+        if len(numbers) % 2 == 0:
+            # The median of an even count would be none of the numbers.
+            ids = ids[: len(ids) - len(encode(f"{numbers.pop()}\n"))] if numbers else ids
+        if len(numbers) < 5:
+            raise InputError(f"A {self.name} sample needs more than {num_tokens} tokens.")
+        rest = (line_break * room)[: room - len(ids)]
+        return EvalSample([*lead, *ids, *rest, *question], (), text, (_found(kind, numbers),), depth, seed)
+
+    def score(self, output: str, sample: EvalSample) -> float:
+        """Compare the first number of the output with the answer."""
+        return first_number_is(output, sample.answer)
+
+
+def _found(kind: str, numbers: list[int]) -> str:
+    if kind == "median":
+        return str(sorted(numbers)[len(numbers) // 2])
+    distinct = sorted(set(numbers))
+    place = _LARGEST.index(kind) if kind in _LARGEST else _SMALLEST.index(kind)
+    return str(distinct[-1 - place] if kind in _LARGEST else distinct[place])
+
+
+@dataclass(frozen=True)
+class CodeRun:
+    """What a function returns that calls another, that calls another, among many.
+
+    Attributes:
+        num_calls: How many functions call one another.
+    """
+
+    name: str = "code-run"
+    num_calls: int = 3
+    version: int = 1
+    max_new_tokens: int = 8
+
+    def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
+        """Draw a sample of exactly ``num_tokens`` tokens; the function called stands at the depth.
+
+        Raises:
+            InputError: The length cannot hold the functions and the question.
+        """
+        rng = rng_of(seed)
+        names = rng.sample(range(10_000), self.num_calls)
+        changes = [rng.randint(-12, 17) for _ in names]
+        statements = [
+            _function(name, f"f{inner}(x)" if inner is not None else "x", change)
+            for name, inner, change in zip(names, [*names[1:], None], changes, strict=True)
+        ]
+        argument = rng.randint(-10, 10)
+        text = f"\n# What does f{names[0]}({argument}) return?\n# f{names[0]}({argument}) ="
+        used = set(names)
+
+        def filler(room: int) -> list[list[int]]:
+            lines: list[list[int]] = []
+            size = 0
+            while size < room:
+                name = rng.randrange(10_000, 10_000_000)
+                # Others call others, never those that are asked for.
+                if name not in used:
+                    inner = f"f{rng.randrange(10_000, 10_000_000)}(x)" if rng.random() < 0.7 else "x"
+                    lines.append(encode(_function(name, inner, rng.randint(-12, 17))))
+                    size += len(lines[-1])
+                    used.add(name)
+            return lines
+
+        needles = list(zip(spread(depth, len(statements)), statements, strict=True))
+        parts = ("# Many small functions.\n\n", text)
+        prompt = put_together(encode, num_tokens, self.name, parts, needles, filler)
+        told = tuple(statement.strip() for statement in statements)
+        return EvalSample(prompt, told, text, (str(argument + sum(changes)),), depth, seed)
+
+    def score(self, output: str, sample: EvalSample) -> float:
+        """Compare the first number of the output with what the function returns."""
+        return first_number_is(output, sample.answer)
+
+
+def _function(name: int, inner: str, change: int) -> str:
+    return f"def f{name}(x):\n    return {inner} {'+' if change >= 0 else '-'} {abs(change)}\n\n"

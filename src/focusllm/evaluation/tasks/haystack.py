@@ -1,0 +1,88 @@
+"""Putting a long text together: introduction, filler with needles in it, question; to the token. Source: ours."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import chain, cycle, islice
+
+from focusllm.bundled.text import installation_texts
+from focusllm.errors import InputError
+from focusllm.evaluation.tasks.sample import Encode
+
+# Gives lines of filler, as token ids, that have at least so many tokens together.
+Filler = Callable[[int], Sequence[Sequence[int]]]
+
+
+def spread(depth: float, count: int) -> list[float]:
+    """Return the depths of several needles: the first where it is asked for, the others evenly round the text."""
+    return [(depth + number / count) % 1.0 if number else depth for number in range(count)]
+
+
+def put_together(
+    encode: Encode,
+    num_tokens: int,
+    name: str,
+    parts: tuple[str, str],
+    needles: Sequence[tuple[float, str]],
+    filler: Filler,
+) -> list[int]:
+    """Return a text of exactly ``num_tokens`` tokens: the last line of filler is cut to reach the length.
+
+    Args:
+        encode: Text to token ids.
+        num_tokens: Tokens in all.
+        name: What the sample is called in errors.
+        parts: Introduction and question.
+        needles: Depth, 0 to 1, and text of each; they stand between lines of filler.
+        filler: The filler.
+
+    Raises:
+        InputError: The length cannot hold introduction, needles and question.
+    """
+    intro, question = map(encode, parts)
+    hidden = [(depth, encode(text)) for depth, text in needles]
+    room = num_tokens - len(intro) - len(question) - sum(len(ids) for _, ids in hidden)
+    if room < 0:
+        raise InputError(f"A {name} sample needs at least {num_tokens - room} tokens; got {num_tokens}.")
+    lines = [list(line) for line in filler(room)]
+    excess = sum(map(len, lines)) - room
+    while excess > 0:
+        cut = min(excess, len(lines[-1]))
+        lines[-1] = lines[-1][: len(lines[-1]) - cut]
+        excess -= cut
+        if not lines[-1]:
+            lines.pop()
+    # A line that was cut stays the last one: no needle stands behind half a line.
+    total = max(len(lines) - 1, 0)
+    # From the back, so that what is put in does not move the places before it.
+    for depth, ids in sorted(hidden, key=lambda needle: needle[0], reverse=True):
+        lines.insert(round(depth * total), ids)
+    return [*intro, *chain.from_iterable(lines), *question]
+
+
+def repeated(encode: Encode, unit: str) -> Filler:
+    """Fill with one line, over and over."""
+    ids = encode(unit)
+    return lambda room: [ids] * (room // len(ids) + 1)
+
+
+def real_text(encode: Encode, start: float) -> Filler:
+    """Fill with the evaluation share of the standard library's text, from a place on (0 to 1), round and round."""
+    lines = _evaluation_lines(encode)
+
+    def fill(room: int) -> list[tuple[int, ...]]:
+        taken: list[tuple[int, ...]] = []
+        size = 0
+        for line in islice(cycle(lines), int(start * len(lines)), None):
+            if size > room:
+                break
+            taken.append(line)
+            size += len(line)
+        return taken
+
+    return fill
+
+
+@cache
+def _evaluation_lines(encode: Encode) -> tuple[tuple[int, ...], ...]:
+    lines = "".join(installation_texts("evaluation")).splitlines(keepends=True)
+    return tuple(tuple(encode(line)) for line in lines if line.strip())
