@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -352,7 +353,19 @@ def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, 
         # As it is configured, the model decodes as in the paper.
         assert name == "cached" or {record["seed"]: record["output"] for record in found[1:]} == outputs
         assert found[0]["config"]["local_refresh"] == ("cached" if name == "cached" else "recompute")
+    report = [part for name in ("r.html", "r.md", "r.csv") for part in ("-o", tmp_path / name)]
+    assert command("report", tmp_path / "both", *report, "--title", "What <it> can").status == 0
+    page = (tmp_path / "r.html").read_text()
+    assert "What &lt;it&gt; can" in page
+    # Curves and two heat maps, and nothing from elsewhere.
+    assert page.count("data:image/png;base64,") == 3
+    assert not re.findall(r'(?:src|href)="(?!data:)', page)
+    assert "n=2" in (tmp_path / "r.md").read_text()
+    assert len((tmp_path / "r.csv").read_text().splitlines()) == 1 + 4
     for wrong, words in (
+        (("report", tmp_path / "nowhere"), "There are no runs at"),
+        (("report", base / "config.json"), "is not a run's file"),
+        (("report", tmp_path / "both", "-o", tmp_path / "r.pdf"), "must end in one of"),
         (("eval", "riddles"), "TASK must be one of"),
         ((*arguments, "--policies", "x"), "--policies must be one of paper"),
         ((*arguments, *policies, "--local-refresh", "cached"), "leave out --system"),

@@ -19,6 +19,7 @@ OPTIONS = {
     "temperature top_p",
     "chat": f"{_MODEL} file local_length max_new_tokens max_parallel_chunks",
     "index": "adapter chunk_kv chunk_length device dtype file max_parallel_chunks model output quiet repair",
+    "report": "output runs title",
     "estimate": f"{_MODEL} document max_parallel_chunks",
     "convert": "chunk_length dtype model output source to",
     "demo": "device dtype seed tokens",

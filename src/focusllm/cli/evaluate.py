@@ -14,11 +14,9 @@ from focusllm.errors import ConfigurationError
 if TYPE_CHECKING:
     from focusllm.evaluation.systems import System
 
-SAMPLES_NAME = "samples.jsonl"
-
 
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="passkey, passkey-infinitebench, facts or facts-second.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="The benchmark; see below.")],
     lengths: Annotated[
         str, typer.Option("--lengths", help="Tokens of the texts, separated by commas; K for 1,024.")
     ] = "4K,8K,16K,32K",
@@ -53,9 +51,13 @@ def evaluate(
 
     passkey: a five-digit key in repeated sentences, as in Landmark Attention; passkey-infinitebench: as in
     InfiniteBench; facts: a fact in real text, in wordings and words the bundled model was never trained on;
-    facts-second: the same in other wordings.
+    facts-second: the same in other wordings; number-string, key-value, math-find, code-run: after InfiniteBench; lines:
+    after LongEval; niah-single-1 to -3, niah-multikey-1 to -3, niah-multivalue, niah-multiquery, variable-tracking,
+    common-words, frequent-words: after RULER; world-person, -thing, -holder, -count, -before: a small world, after
+    bAbI. All are generated, with seeds.
     """
     from focusllm.evaluation.runner import Grid, run_grids
+    from focusllm.evaluation.runs import SAMPLES_NAME
     from focusllm.evaluation.systems import POLICIES, SYSTEMS, FocusSystem, Reading
     from focusllm.evaluation.tasks.registry import TASKS
 

@@ -1,12 +1,19 @@
-"""Tables and heat maps of runs."""
+"""Tables and pictures of runs."""
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from focusllm.evaluation.intervals import wilson_interval
+from focusllm.evaluation.intervals import score_interval
 from focusllm.plotting import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from focusllm.evaluation.runs import Run
 
 
 @dataclass(frozen=True)
@@ -15,25 +22,30 @@ class LengthResult:
 
     Attributes:
         length: Tokens of a sample.
-        right: Right answers.
-        trials: Samples.
+        right: Samples whose answers were all right.
+        scores: Score of each sample, 0 to 1.
         seconds: Median seconds of a sample.
     """
 
     length: int
     right: int
-    trials: int
+    scores: tuple[float, ...]
     seconds: float
 
     @property
-    def share(self) -> float:
-        """Share of right answers, 0 to 1."""
-        return self.right / self.trials
+    def trials(self) -> int:
+        """How many samples there are."""
+        return len(self.scores)
+
+    @property
+    def score(self) -> float:
+        """The mean score, 0 to 1; where a sample has one answer, the share of right ones."""
+        return sum(self.scores) / len(self.scores)
 
     @property
     def interval(self) -> tuple[float, float]:
         """Its 95% interval."""
-        return wilson_interval(self.right, self.trials)
+        return score_interval(self.scores)
 
 
 def by_length(records: Sequence[dict[str, Any]]) -> list[LengthResult]:
@@ -43,24 +55,47 @@ def by_length(records: Sequence[dict[str, Any]]) -> list[LengthResult]:
         rows = [record for record in records if record["length"] == length]
         seconds = sorted(record["seconds"] for record in rows)
         right = sum(record["is_right"] for record in rows)
-        results.append(LengthResult(length, right, len(rows), seconds[len(seconds) // 2]))
+        results.append(LengthResult(length, right, tuple(map(score_of, rows)), seconds[len(seconds) // 2]))
     return results
+
+
+def score_of(record: dict[str, Any]) -> float:
+    """Return a sample's score; runs of earlier versions only say whether it was right."""
+    return float(record.get("score", record["is_right"]))
 
 
 def markdown_table(results: Sequence[LengthResult]) -> str:
     """Write the results as a Markdown table."""
-    lines = ["| tokens | right | n | share | 95% interval | median seconds |", "|---|---|---|---|---|---|"]
+    lines = ["| tokens | right | n | score | 95% interval | median seconds |", "|---|---|---|---|---|---|"]
     for result in results:
         low, high = result.interval
         lines.append(
-            f"| {result.length:,} | {result.right} | {result.trials} | {result.share:.1%} "
+            f"| {result.length:,} | {result.right} | {result.trials} | {result.score:.1%} "
             f"| {low:.1%} to {high:.1%} | {result.seconds:.2f} |"
         )
     return "\n".join(lines) + "\n"
 
 
+def csv_table(runs: "Sequence[Run]") -> str:
+    """Write all runs as one CSV table, a line for each length of each."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("task", "system", "tokens", "right", "n", "score", "low", "high", "median_seconds"))
+    for run in runs:
+        for result in run.results:
+            numbers = (result.score, *result.interval, result.seconds)
+            row = (run.task, run.label, result.length, result.right, result.trials, *(f"{x:.4f}" for x in numbers))
+            writer.writerow(row)
+    return text.getvalue()
+
+
 def draw_heat_map(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
-    """Draw the share of right answers by length and depth as a PNG.
+    """Draw the score by length and depth as a PNG; see :func:`heat_map`."""
+    heat_map(records, title).savefig(path, dpi=120)
+
+
+def heat_map(records: Sequence[dict[str, Any]], title: str) -> "Figure":
+    """Draw the score by length and depth.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
@@ -70,7 +105,7 @@ def draw_heat_map(records: Sequence[dict[str, Any]], title: str, path: Path) -> 
     figure = new_figure(1.6 + 0.9 * len(lengths), 1.8 + 0.35 * len(depths))
     axes = figure.subplots()
     image = axes.imshow(
-        [[_share(records, length, depth) for length in lengths] for depth in depths],
+        [[_mean(records, length, depth) for length in lengths] for depth in depths],
         vmin=0, vmax=1, aspect="auto", cmap="RdYlGn",
     )  # fmt: skip
     axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths], rotation=45, ha="right")
@@ -78,10 +113,34 @@ def draw_heat_map(records: Sequence[dict[str, Any]], title: str, path: Path) -> 
     axes.set_xlabel("tokens")
     axes.set_ylabel("depth of the fact")
     axes.set_title(title, fontsize=10)
-    figure.colorbar(image, label="share of right answers")
-    figure.savefig(path, dpi=120)
+    figure.colorbar(image, label="score")
+    return figure
 
 
-def _share(records: Sequence[dict[str, Any]], length: int, depth: float) -> float:
-    cell = [record["is_right"] for record in records if record["length"] == length and record["depth"] == depth]
+def curves(runs: "Sequence[Run]", title: str) -> "Figure":
+    """Draw the scores of several systems over the length, with their intervals.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    figure = new_figure(7.0, 3.6)
+    axes = figure.subplots()
+    for run in runs:
+        lengths = [result.length for result in run.results]
+        low, high = zip(*(result.interval for result in run.results), strict=True)
+        [line] = axes.plot(lengths, [result.score for result in run.results], marker="o", label=run.label)
+        axes.fill_between(lengths, low, high, alpha=0.15, color=line.get_color())
+    axes.set_xscale("log", base=2)
+    ticks = sorted({result.length for run in runs for result in run.results})
+    axes.set_xticks(ticks, [f"{length:,}" for length in ticks], rotation=45, ha="right")
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_xlabel("tokens")
+    axes.set_ylabel("score")
+    axes.set_title(title, fontsize=10)
+    axes.legend(fontsize=8)
+    return figure
+
+
+def _mean(records: Sequence[dict[str, Any]], length: int, depth: float) -> float:
+    cell = [score_of(record) for record in records if record["length"] == length and record["depth"] == depth]
     return sum(cell) / len(cell) if cell else float("nan")

@@ -2,7 +2,10 @@
 
 import json
 import platform
+import shutil
+import subprocess
 import time
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,7 @@ import focusllm
 from focusllm.errors import InputError
 from focusllm.evaluation.systems import System
 from focusllm.evaluation.tasks.sample import EvalSample, Task
+from focusllm.files import checksum
 from focusllm.model import FocusModel
 
 
@@ -99,6 +103,7 @@ def _run_sample(task: Task, system: System, sample: EvalSample, model: FocusMode
     score = task.score(output, sample)
     return {
         "seed": sample.seed,
+        "prompt_checksum": checksum(array("I", sample.prompt_ids).tobytes()),
         "length": length,
         "depth": round(sample.depth, 4),
         "answer": sample.answer,
@@ -120,11 +125,23 @@ def _header(task: Task, system: System, model: FocusModel, grid: Grid) -> dict[s
         "dtype": str(next(model.parameters()).dtype),
         "versions": {
             "focusllm": focusllm.__version__,
+            "commit": _commit(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
         "hardware": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
     }
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout this package is in, if it is in one."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    # A package that is only installed within somebody's checkout is no part of it.
+    asked = f"{git} ls-files --error-unmatch __init__.py && {git} rev-parse HEAD"
+    ran = subprocess.run(asked, shell=True, cwd=Path(focusllm.__file__).parent, capture_output=True, text=True)
+    return ran.stdout.split()[-1] if ran.returncode == 0 else None
 
 
 def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:

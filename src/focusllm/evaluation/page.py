@@ -1,0 +1,123 @@
+"""One self-contained page about runs: tables, curves, heat maps; the same as Markdown."""
+
+import base64
+import io
+import json
+from collections.abc import Iterator, Sequence
+from html import escape
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from focusllm.evaluation.report import curves, heat_map
+from focusllm.evaluation.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Published scores, on the authors' models: task, system, model, score in percent, source.
+PUBLISHED = (
+    ("passkey-landmark", "FocusLLM", "LLaMA-2-7B", "99 at 400K", "arXiv 2408.11745, figure 1"),
+    ("passkey-infinitebench", "FocusLLM", "Vicuna-7B-v1.5", "95.76", "arXiv 2408.11745, table 2"),
+    ("passkey-infinitebench", "FocusLLM", "LLaMA-2-7B-chat", "99.32", "arXiv 2408.11745, table 4"),
+    ("passkey-infinitebench", "Activation Beacon", "LLaMA-2-7B-chat", "1.69", "arXiv 2408.11745, table 8"),
+)
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #1c1c1c; }
+h1, h2 { line-height: 1.2; } table { border-collapse: collapse; margin: 0.5rem 0 1rem; font-size: 0.9rem; }
+th, td { border-bottom: 1px solid #d5d5d5; padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; white-space: normal; } .wide { overflow-x: auto; }
+img { max-width: 100%; height: auto; } details { margin: 0.3rem 0; } pre { font-size: 0.8rem; overflow-x: auto; }
+small { color: #666; display: block; }
+@media print { details { display: none; } section { break-inside: avoid; } }
+"""
+Table = list[list[str]]
+
+
+def html_page(runs: Sequence[Run], title: str) -> str:
+    """Return the page.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    parts = [f"<h1>{escape(title)}</h1>"]
+    for task, group in _by_task(runs):
+        parts += ["<section>", f"<h2>{escape(task)}</h2>", _html_table(_scores(group))]
+        parts += [_html_table(table) for table in (_differences(group), _published(task)) if table]
+        parts.append(_image(curves(group, task)))
+        parts += [_image(heat_map(run.records, run.label)) for run in group]
+        parts += [_details(run) for run in group]
+        parts.append("</section>")
+    meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f"<head>{meta}<title>{escape(title)}</title><style>{_STYLE}</style></head>"
+    return f'<!doctype html><html lang="en">{head}<body>{"".join(parts)}</body></html>\n'
+
+
+def markdown_page(runs: Sequence[Run], title: str) -> str:
+    """Return the tables as Markdown."""
+    parts = [f"# {title}"]
+    for task, group in _by_task(runs):
+        parts.append(f"## {task}")
+        parts += [_markdown_table(table) for table in (_scores(group), _differences(group), _published(task)) if table]
+    return "\n\n".join(parts) + "\n"
+
+
+def _by_task(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
+    for task, group in groupby(runs, lambda run: run.task):
+        yield task, list(group)
+
+
+def _scores(runs: Sequence[Run]) -> Table:
+    """A row for each system, a column for each length: score, interval, count."""
+    lengths = sorted({result.length for run in runs for result in run.results})
+    table = [["score in %, 95% interval, n", *(f"{length:,}" for length in lengths)]]
+    for run in runs:
+        by_length = {result.length: result for result in run.results}
+        row = [run.label]
+        for length in lengths:
+            result = by_length.get(length)
+            if result is None:
+                row.append("")
+                continue
+            low, high = result.interval
+            row.append(f"{result.score:.1%} [{low:.1%}, {high:.1%}] n={result.trials}")
+        table.append(row)
+    return table
+
+
+def _differences(runs: Sequence[Run]) -> Table:
+    """How far each system is from the first one, on the samples both have."""
+    first, *others = runs
+    table = [[f"difference to {first.label}", "points", "95% interval", "n"]]
+    for run in others:
+        if (found := run.difference_to(first)) is not None:
+            count, difference, (low, high) = found
+            table.append([run.label, f"{100 * difference:+.1f}", f"{100 * low:+.1f} to {100 * high:+.1f}", str(count)])
+    return table if len(table) > 1 else []
+
+
+def _published(task: str) -> Table:
+    rows = [list(row[1:]) for row in PUBLISHED if row[0] == task]
+    return [["published, on another model", "model", "score in %", "source"], *rows] if rows else []
+
+
+def _markdown_table(table: Table) -> str:
+    head, *rows = [f"| {' | '.join(row)} |" for row in table]
+    return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
+
+
+def _html_table(table: Table) -> str:
+    head, *rows = table
+    cells = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _image(figure: "Figure") -> str:
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=110)
+    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
+
+
+def _details(run: Run) -> str:
+    header = escape(json.dumps(run.header, indent=2))
+    return f"<details><summary>{escape(run.label)}: how it was run</summary><pre>{header}</pre></details>"

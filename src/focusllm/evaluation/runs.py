@@ -1,0 +1,84 @@
+"""Runs that were written by ``focusllm eval``, read again."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from focusllm.errors import InputError
+from focusllm.evaluation.intervals import paired_difference
+from focusllm.evaluation.report import LengthResult, by_length, score_of
+
+SAMPLES_NAME = "samples.jsonl"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        path: Its file.
+        header: What it says of itself: task, system, settings, versions, hardware.
+        records: Its samples.
+        label: The system, as reports call it.
+    """
+
+    path: Path
+    header: dict[str, Any]
+    records: list[dict[str, Any]]
+    label: str
+
+    @property
+    def task(self) -> str:
+        """The task."""
+        return self.header["task"]
+
+    @cached_property
+    def results(self) -> list[LengthResult]:
+        """What it says about each length."""
+        return by_length(self.records)
+
+    def difference_to(self, other: "Run") -> tuple[int, float, tuple[float, float]] | None:
+        """Compare with another system on the samples both have: their number, the difference and its 95% interval."""
+        theirs = {record["seed"]: score_of(record) for record in other.records}
+        both = [record for record in self.records if record["seed"] in theirs]
+        if not both:
+            return None
+        scores, others = [score_of(record) for record in both], [theirs[record["seed"]] for record in both]
+        return len(both), *paired_difference(scores, others)
+
+
+def find_runs(paths: Sequence[Path]) -> list[Run]:
+    """Read all runs in files and folders, and in folders in these, in the order of their tasks.
+
+    Raises:
+        InputError: There is none, or a file is not a run's.
+    """
+    files: list[Path] = []
+    for path in paths:
+        found = [path] if path.is_file() else sorted(path.rglob(SAMPLES_NAME))
+        if not found:
+            raise InputError(f"There are no runs at {path}: `focusllm eval` writes them as {SAMPLES_NAME}.")
+        files += [file for file in found if file not in files]
+    runs = sorted(map(_read, files), key=lambda run: run.task)
+    labels = [(run.task, run.label) for run in runs]
+    # Two runs of one system differ in something else: their folders tell them apart.
+    return [
+        replace(run, label=f"{run.label}, {run.path.parent.name}") if labels.count((run.task, run.label)) > 1 else run
+        for run in runs
+    ]
+
+
+def _read(path: Path) -> Run:
+    try:
+        header, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        if not records:
+            raise InputError(f"{path} holds no samples yet.")
+        run = Run(path, header, records, header["system"])
+        assert run.task
+        assert run.results
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AssertionError) as error:
+        raise error if isinstance(error, InputError) else InputError(f"{path} is not a run's file: {error}") from error
+    return run

@@ -1,0 +1,71 @@
+"""Runs read again: intervals, differences between systems, tables."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from focusllm.errors import InputError
+from focusllm.evaluation.intervals import paired_difference, score_interval, wilson_interval
+from focusllm.evaluation.page import markdown_page
+from focusllm.evaluation.runs import find_runs
+
+
+def write_run(folder: Path, scores: list[float], system: str = "ours", task: str = "passkey-landmark") -> None:
+    folder.mkdir(parents=True)
+    header = {"task": task, "system": system}
+    records: list[dict[str, Any]] = [
+        {"seed": f"s/{n}", "length": 4096, "depth": 0.5, "score": score, "is_right": score == 1, "seconds": 1.0 + n}
+        for n, score in enumerate(scores)
+    ]
+    (folder / "samples.jsonl").write_text("\n".join(map(json.dumps, [header, *records])) + "\n")
+
+
+def test_intervals_of_scores() -> None:
+    assert score_interval([1.0] * 9 + [0.0]) == wilson_interval(9, 10)
+    scores = np.random.default_rng(1).random(200)
+    low, high = score_interval(scores.tolist())
+    # The percentile bootstrap of a mean of many values is close to the normal interval.
+    half = 1.96 * scores.std() / 200**0.5
+    assert low == pytest.approx(scores.mean() - half, abs=0.01)
+    assert high == pytest.approx(scores.mean() + half, abs=0.01)
+    assert score_interval(scores.tolist()) == (low, high)
+
+
+def test_paired_differences_are_far_surer_than_unpaired_ones() -> None:
+    hardness = np.random.default_rng(2).random(100)
+    ours, theirs = (hardness + 0.05).tolist(), hardness.tolist()
+    difference, (low, high) = paired_difference(ours, theirs)
+    assert difference == pytest.approx(0.05)
+    assert high - low < 1e-6
+    unpaired = score_interval(ours)
+    assert unpaired[1] - unpaired[0] > 0.1
+
+
+def test_runs_are_found_in_folders_and_told_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "all" / "one", [1.0, 1.0, 0.0, 0.5])
+    write_run(tmp_path / "all" / "two", [1.0, 0.0, 0.0, 0.0])
+    write_run(tmp_path / "all" / "other", [1.0], system="base")
+    runs = find_runs([tmp_path / "all", tmp_path / "all" / "one"])
+    assert len(runs) == 3
+    by_label = {run.label: run for run in runs}
+    assert set(by_label) == {"ours, one", "ours, two", "base"}
+    [result] = by_label["ours, one"].results
+    assert (result.right, result.trials, result.score) == (2, 4, 0.625)
+    found = by_label["ours, one"].difference_to(by_label["ours, two"])
+    assert found is not None
+    assert found[:2] == (4, 0.375)
+    # Only what both have is compared.
+    assert by_label["base"].difference_to(by_label["ours, two"])[0] == 1  # type: ignore[index]
+    page = markdown_page(runs, "Title")
+    assert "62.5% [" in page
+    assert "+37.5" in page or "-37.5" in page
+    assert "LLaMA-2-7B" in page
+
+
+def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
+    write_run(tmp_path / "empty", [])
+    with pytest.raises(InputError, match="holds no samples yet"):
+        find_runs([tmp_path])
