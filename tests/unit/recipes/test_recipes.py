@@ -1,0 +1,24 @@
+"""Every recipe in the repository can be read, and says nothing that is not known."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from transformers import TrainingArguments
+
+from focusllm.training.recipe import read_recipe
+
+FOLDER = Path(__file__).parents[3] / "recipes"
+RECIPES = sorted(path for path in FOLDER.rglob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
+def test_recipes_hold_known_settings(path: Path) -> None:
+    recipe = read_recipe(path)
+    assert set(recipe.arguments) <= {field.name for field in fields(TrainingArguments)}
+    config = recipe.arguments.get("deepspeed")
+    assert config is None or (FOLDER.parent / config).is_file()
+
+
+def test_the_paper_s_recipe_and_the_bundled_one_are_among_them() -> None:
+    assert {"llama2-7b", "adapter"} <= {path.stem for path in RECIPES}
