@@ -8,8 +8,9 @@ import pytest
 from focusllm import FocusModel
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
 from focusllm.cli.main import main
+from focusllm.evaluation.baselines import TruncatedSystem
 from focusllm.evaluation.runner import Grid, run_grid
-from focusllm.evaluation.systems import FocusSystem, TruncatedSystem
+from focusllm.evaluation.systems import FocusSystem
 from focusllm.evaluation.tasks.facts import Facts
 from focusllm.evaluation.tasks.passkey import Passkey
 

@@ -25,7 +25,7 @@ def demo(
     """
     import torch
 
-    from focusllm.evaluation.systems import TruncatedSystem
+    from focusllm.evaluation.baselines import TruncatedSystem
     from focusllm.evaluation.tasks.facts import Facts
 
     model = loading.load_model(None, None, dtype, device, None)

@@ -23,7 +23,7 @@ def evaluate(
     depths: Annotated[int, typer.Option("--depths", help="Depths, evenly spread over the text.")] = 10,
     trials: Annotated[int, typer.Option("--trials", help="Samples of each length.")] = 20,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 0,
-    system: Annotated[str, typer.Option("--system", help="focusllm, base-end or base-stretched.")] = "focusllm",
+    system: Annotated[str, typer.Option("--system", help="What reads; see below.")] = "focusllm",
     policies: Annotated[
         str | None,
         typer.Option(
@@ -55,6 +55,10 @@ def evaluate(
     after LongEval; niah-single-1 to -3, niah-multikey-1 to -3, niah-multivalue, niah-multiquery, variable-tracking,
     common-words, frequent-words: after RULER; world-person, -thing, -holder, -count, -before: a small world, after
     bAbI. All are generated, with seeds.
+
+    Systems: focusllm; the base given the end, the start or both ends of the text (base-end, base-start, base-ends),
+    all of it with its positions scaled (base-stretched, base-ntk, base-yarn), a sliding window with attention sinks
+    (streaming), the chunks BM25 finds (retrieval), or the chunk it is surest about (best-chunk).
     """
     from focusllm.evaluation.runner import Grid, run_grids
     from focusllm.evaluation.runs import SAMPLES_NAME

@@ -1,0 +1,115 @@
+"""Baselines against the base itself, given by hand what each should give it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from focusllm import FocusModel
+from focusllm.errors import ConfigurationError
+from focusllm.evaluation.baselines import (
+    BestChunkSystem,
+    RetrievalSystem,
+    StreamingSystem,
+    StretchedSystem,
+    TruncatedSystem,
+)
+from focusllm.evaluation.systems import SYSTEMS
+from tiny import BOS, SMALL, random_ids, tiny_base, tiny_tokenizer
+
+# Long enough for the 96 tokens of a question to be a part of it.
+WINDOW, NEW = 256, 5
+PROMPT = random_ids(1000)
+
+
+def model_of(num_layers: int = 3, family: str = "llama", **changes: object) -> FocusModel:
+    base = tiny_base(family, vocab_size=300, max_position_embeddings=WINDOW, num_hidden_layers=num_layers, **changes)
+    return FocusModel(base, replace(SMALL, chunk_length=100), tiny_tokenizer()).eval()
+
+
+def greedy(model: FocusModel, ids: list[int], new: int = NEW) -> list[int]:
+    given = torch.tensor([[BOS, *ids]])
+    with model.disabled() as base:
+        out = base.generate(
+            given, attention_mask=torch.ones_like(given), max_new_tokens=new, do_sample=False, pad_token_id=0
+        )
+    return out[0, given.shape[1] :].tolist()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_what_fits_the_window_is_the_base_s_own_business(name: str) -> None:
+    model = model_of()
+    given = [BOS, *PROMPT[:120]]
+    assert SYSTEMS[name](model).continue_ids(given, NEW) == greedy(model, PROMPT[:120])
+
+
+def test_truncation_keeps_what_it_says() -> None:
+    model, room = model_of(), WINDOW - NEW - 1
+    assert TruncatedSystem(model).continue_ids(PROMPT, NEW) == greedy(model, PROMPT[-room:])
+    start = TruncatedSystem(model, "start").continue_ids(PROMPT, NEW)
+    assert start == greedy(model, PROMPT[: room - 96] + PROMPT[-96:])
+    ends = TruncatedSystem(model, "ends").continue_ids(PROMPT, NEW)
+    assert ends == greedy(model, PROMPT[: room - room // 2] + PROMPT[-(room // 2) :])
+
+
+def test_a_sliding_window_sees_the_first_tokens_and_the_last() -> None:
+    """With one layer, what is kept of a token depends on nothing before it: the window is a text of its own."""
+    model = model_of(num_layers=1)
+    new = StreamingSystem(model).continue_ids(PROMPT, NEW)
+    for step in range(NEW):
+        text = [BOS, *PROMPT, *new[:step]]
+        seen = text[:4] + text[-(WINDOW - 4) :]
+        with torch.no_grad(), model.disabled() as base:
+            assert int(base(torch.tensor([seen])).logits[0, -1].argmax()) == new[step]
+    with pytest.raises(ConfigurationError, match="cannot slide"):
+        StreamingSystem(model_of(family="gpt2")).continue_ids(PROMPT, NEW)
+
+
+def test_retrieval_finds_the_chunk_that_shares_words_with_the_question() -> None:
+    model = model_of()
+    tokenizer = tiny_tokenizer()
+    words = "the cat sat on a mat and saw that all was well in this small world of ours so it slept on "
+    text = [words * 3, "nobody knew where zanzibar was, but ", words * 3]
+    ids = tokenizer("".join(text) + words[:70] + " where is zanzibar?", add_special_tokens=False).input_ids
+    chunks, question = RetrievalSystem(model)._cut(ids, NEW)
+    best = RetrievalSystem(model)._ranked(chunks, question)[0]
+    assert "zanzibar" in tokenizer.decode(chunks[best])
+    room = WINDOW - NEW - 1 - len(question)
+    assert len(chunks[best]) <= room < len(chunks[best]) * 2
+    assert RetrievalSystem(model).continue_ids(ids, NEW) == greedy(model, [*chunks[best], *question])
+
+
+def test_the_best_chunk_is_the_one_with_the_surest_first_token() -> None:
+    model = model_of()
+    chunks, question = BestChunkSystem(model)._cut(PROMPT, NEW)
+    assert [token for chunk in chunks for token in chunk] + list(question) == PROMPT
+    sureness = []
+    for chunk in chunks:
+        with torch.no_grad(), model.disabled() as base:
+            scores = base(torch.tensor([[BOS, *chunk, *question]])).logits[0, -1]
+        sureness.append(float(scores.softmax(-1).max()))
+    best = sureness.index(max(sureness))
+    assert BestChunkSystem(model).continue_ids(PROMPT, NEW) == greedy(model, [*chunks[best], *question])
+
+
+def test_stretched_positions_are_those_of_transformers(tmp_path: Path) -> None:
+    model = model_of()
+    with model.disabled() as base:
+        base.save_pretrained(tmp_path)
+    length = len(PROMPT) + NEW + 1
+    rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": length / WINDOW}
+    theirs = AutoModelForCausalLM.from_pretrained(
+        tmp_path,
+        rope_parameters={**rope, "original_max_position_embeddings": WINDOW},
+        max_position_embeddings=length,
+        dtype=torch.float64,
+    )
+    given = torch.tensor([[BOS, *PROMPT]])
+    wanted = theirs.generate(
+        given, attention_mask=torch.ones_like(given), max_new_tokens=NEW, do_sample=False, pad_token_id=0
+    )
+    assert StretchedSystem(model, "yarn").continue_ids(PROMPT, NEW) == wanted[0, given.shape[1] :].tolist()
+    linear, dynamic = (StretchedSystem(model, kind).continue_ids(PROMPT, NEW) for kind in ("linear", "dynamic"))
+    assert linear != dynamic
