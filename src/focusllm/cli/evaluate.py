@@ -107,10 +107,16 @@ def _check_known(option: str, name: str, known: Mapping[str, object]) -> None:
 
 
 def _parse_lengths(text: str) -> tuple[int, ...]:
-    lengths = []
-    for part in text.split(","):
-        digits, unit = (part[:-1], 1024) if part[-1:] in ("K", "k") else (part, 1)
-        if not digits.strip().isdigit():
-            raise ConfigurationError(f"--lengths takes numbers such as 4K,8K,400000; got {part!r}.")
-        lengths.append(int(digits) * unit)
-    return tuple(lengths)
+    return tuple(parse_length(part) for part in text.split(","))
+
+
+def parse_length(text: str) -> int:
+    """Read a number of tokens; K stands for 1,024.
+
+    Raises:
+        ConfigurationError: It is no such number.
+    """
+    digits, unit = (text[:-1], 1024) if text[-1:] in ("K", "k") else (text, 1)
+    if not digits.strip().isdigit():
+        raise ConfigurationError(f"Lengths are numbers such as 4K or 400000; got {text!r}.")
+    return int(digits) * unit

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from focusllm import __version__
-from focusllm.cli import ask, chat, convert, demo, estimate, evaluate, index, models, report, train
+from focusllm.cli import ask, chat, convert, demo, estimate, evaluate, index, models, perplexity, report, train
 from focusllm.errors import FocusError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("index")(index.index)
 app.command("estimate")(estimate.estimate)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
+app.command("perplexity")(perplexity.perplexity)
 app.command("report")(report.report)
 app.command("train")(train.train)
 app.command("convert")(convert.convert)

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributed import ProcessGroup
 from transformers import PreTrainedModel
@@ -166,6 +167,30 @@ class FocusEngine:
         self._run_locals(after, made, new_tokens=token_ids)
         return after
 
+    @torch.no_grad()
+    def score(self, state: FocusState, token_ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new"]:
+        """Return the log-probability of each of the tokens that go on from a state, which must not be used again.
+
+        Candidates stay as they are: it is what steps with ``candidate_refresh=0`` give, in one pass.
+
+        Raises:
+            ConfigurationError: Local contexts are not kept (``local_refresh="recompute"``).
+            StateError: The state was used before.
+            WindowError: Candidates, local context and tokens exceed the window.
+        """
+        state.spend()
+        token_ids, found = token_ids.to(self.device), torch.empty(token_ids.shape, device=self.device)
+        for local in state.locals:
+            if local.cache is None:
+                raise ConfigurationError("Scoring needs the local context kept: set `local_refresh` to 'cached'.")
+            check_growth(local.num_candidates + local.token_ids.shape[1] + token_ids.shape[1], 0, self.window)
+            rows, scores = token_ids[local.sequences], state.logits[local.sequences].unsqueeze(1)
+            if rows.shape[1] > 1:
+                given = (rows[:, :-1], local.cache, local.num_candidates, rows.shape[1] - 1)
+                scores = torch.cat((scores, focus_forward(self.base, *given)), dim=1)
+            found[local.sequences] = scores.float().log_softmax(dim=-1).gather(2, rows.unsqueeze(2)).squeeze(2)
+        return found
+
     def _refresh(self, state: FocusState) -> Made:
         """Make candidates again: all, those in focus (copies of their rows run ahead of the rest), or none."""
         if len(state.pending) == self.config.candidate_refresh:
@@ -241,10 +266,10 @@ class FocusEngine:
         if new is not None and keeps_cache and local.cache is not None:
             if local.candidates is not None and is_refreshed:
                 overwrite_prefix(local.cache, local.candidates.layers)
-            return focus_forward(self.base, new, local.cache, local.num_candidates, **options)
+            return focus_forward(self.base, new, local.cache, local.num_candidates, **options)[:, -1]
         cache = growing_cache() if local.candidates is None else cache_from(local.candidates.layers)
         local.cache = cache if keeps_cache else None
-        return focus_forward(self.base, local.token_ids, cache, local.num_candidates, **options)
+        return focus_forward(self.base, local.token_ids, cache, local.num_candidates, **options)[:, -1]
 
     def _check_growth(self, local: LocalBatch, state: FocusState) -> None:
         longest_row = 0

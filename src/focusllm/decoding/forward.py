@@ -27,9 +27,10 @@ def focus_forward(
     token_ids: Int[Tensor, "rows new_tokens"],
     cache: Cache | None,
     num_candidates: int = 0,
+    num_scores: int = 1,
     **options: Any,
-) -> Float[Tensor, "rows vocab"]:
-    """Run local tokens behind whatever the cache holds and return the scores of the next token.
+) -> Float[Tensor, "rows scores vocab"]:
+    """Run local tokens behind whatever the cache holds and return the scores of the tokens after the last ones.
 
     Args:
         base: The base model; candidate projections, if attached, stay closed.
@@ -37,6 +38,7 @@ def focus_forward(
         cache: Candidates at positions 0 to k-1, then local tokens; it grows by the new ones. ``None`` runs the
             base as it is.
         num_candidates: How many candidates the cache holds; layers with sliding windows see them from anywhere.
+        num_scores: Behind how many of the new tokens scores are wanted.
         **options: Handed on to the base's attention.
 
     Raises:
@@ -52,9 +54,9 @@ def focus_forward(
             position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
-            logits_to_keep=_KEPT,
+            logits_to_keep=max(_KEPT, num_scores),
             **options,
-        ).logits[:, -1]
+        ).logits[:, -num_scores:]
 
 
 def _masks(

@@ -23,7 +23,7 @@ def score_interval(scores: Sequence[float]) -> tuple[float, float]:
     """Return the 95% interval of a mean: Wilson's where every score is 0 or 1, the percentile bootstrap's otherwise."""
     if all(score in (0, 1) for score in scores):
         return wilson_interval(int(sum(scores)), len(scores))
-    return _bootstrap(scores)
+    return bootstrap_interval(scores)
 
 
 def paired_difference(scores: Sequence[float], others: Sequence[float]) -> tuple[float, tuple[float, float]]:
@@ -34,10 +34,11 @@ def paired_difference(scores: Sequence[float], others: Sequence[float]) -> tuple
         others: Of the other, sample by sample.
     """
     differences = [score - other for score, other in zip(scores, others, strict=True)]
-    return sum(differences) / len(differences), _bootstrap(differences)
+    return sum(differences) / len(differences), bootstrap_interval(differences)
 
 
-def _bootstrap(values: Sequence[float]) -> tuple[float, float]:
+def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
+    """Return the 95% interval of a mean by the percentile bootstrap."""
     # A seed of its own: a report that is made again says the same.
     drawn = np.random.default_rng(0).choice(np.asarray(values), size=(_RESAMPLES, len(values)))
     low, high = np.percentile(drawn.mean(axis=1), [2.5, 97.5])

@@ -1,0 +1,58 @@
+"""``focusllm perplexity``: how well a text's next tokens are foreseen, by position."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from focusllm.cli import loading
+from focusllm.cli.evaluate import parse_length
+from focusllm.cli.progress import ERRORS
+from focusllm.errors import InputError
+
+
+def perplexity(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[FILE]...", help="The text; that of the Python installation, if none is given."),
+    ] = None,
+    length: Annotated[str, typer.Option("--length", help="Tokens from its start; K for 1,024.")] = "16K",
+    stride: Annotated[int, typer.Option("--stride", help="Tokens that are scored together.")] = 128,
+    by_base: Annotated[bool, typer.Option("--base", help="By the base alone, within its window.")] = False,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder of the results; a run in it is taken up again.")
+    ] = Path("perplexity"),
+    model: loading.Model = None,
+    adapter: loading.Adapter = None,
+    chunk_length: loading.ChunkLength = None,
+    local_length: loading.LocalLength = None,
+    dtype: loading.Dtype = "auto",
+    device: loading.Device = None,
+) -> None:
+    """Measure perplexity over every token of a text, by position.
+
+    Each token is foreseen from the local context before it and the chunks before that. With --base, from as much as
+    the base's window holds. Example: focusllm perplexity book.txt --length 64K; and the same with --base -o base
+    """
+    from focusllm.bundled.text import installation_texts
+    from focusllm.documents.text import text_of
+    from focusllm.evaluation.perplexity import Perplexity, by_position, perplexity_table, run_perplexity
+
+    focus = loading.load_model(
+        model, adapter, dtype, device, None,
+        chunk_length=chunk_length, local_length=local_length, local_refresh="cached",
+    )  # fmt: skip
+    texts = map(text_of, files) if files else installation_texts("evaluation")
+    wanted = parse_length(length)
+    ids = focus.encode("\n".join(texts))[:wanted]
+    if len(ids) < wanted:
+        raise InputError(f"The text has {len(ids):,} tokens; --length asks for {wanted:,}. Give more files.")
+    scored = Perplexity(focus, ids, stride, by_base)
+    with Progress(console=ERRORS, transient=True) as bar:
+        line = bar.add_task("Scoring", total=len(scored.starts()))
+        segments = run_perplexity(scored, output / "segments.jsonl", lambda _: bar.advance(line))
+    table = perplexity_table(by_position(segments, focus.window))
+    (output / "table.md").write_text(table, encoding="utf-8")
+    typer.echo(table)
+    ERRORS.print(f"Segments and table are in {output}/.", style="dim", highlight=False)

@@ -1,0 +1,205 @@
+"""Perplexity over every token of a long text, by position.
+
+Each token is predicted from the local context before it and the chunks before that, in segments: at the start of each
+the chunks are condensed for the local context there, and its tokens are scored in one pass. Source: ours; the base is
+given its window in the same segments.
+"""
+
+import json
+import math
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.chunking import SplitSequence, cut_into_chunks
+from focusllm.decoding.engine import FocusEngine
+from focusllm.errors import ConfigurationError, InputError
+from focusllm.evaluation.intervals import bootstrap_interval
+from focusllm.files import checksum
+from focusllm.model import FocusModel
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A run of tokens that was scored together.
+
+    Attributes:
+        start: Where it starts in the text.
+        loss: Mean negative log-likelihood of its tokens, in nats.
+        count: How many tokens it has.
+    """
+
+    start: int
+    loss: float
+    count: int
+
+
+class Perplexity:
+    """Scores a text segment by segment.
+
+    Args:
+        model: The model; its local context must be kept (``local_refresh="cached"``).
+        token_ids: The text.
+        stride: Tokens of a segment.
+        by_base: Whether the base does it alone, within its window.
+
+    Raises:
+        ConfigurationError: Local contexts are not kept, or the stride leaves no room in the window.
+        InputError: The text is shorter than two segments.
+    """
+
+    def __init__(self, model: FocusModel, token_ids: Sequence[int], stride: int, by_base: bool = False) -> None:
+        if model.config.local_refresh != "cached" and not by_base:
+            raise ConfigurationError("Perplexity needs the local context kept: set `local_refresh` to 'cached'.")
+        if not 0 < stride <= model.window // 2:
+            raise ConfigurationError(f"`stride` must be from 1 to half the window, {model.window // 2}; got {stride}.")
+        if len(token_ids) < 2 * stride:
+            raise InputError(f"The text has {len(token_ids)} tokens, which are less than two segments of {stride}.")
+        self._model, self._ids, self._stride, self._by_base = model, list(token_ids), stride, by_base
+        self._engine: FocusEngine = model._engine
+        self._whole: ChunkCache | None = None
+
+    def starts(self) -> range:
+        """Where segments start; the first token is not scored."""
+        return range(0, len(self._ids) - self._stride + 1, self._stride)
+
+    def header(self) -> dict[str, Any]:
+        """Return what the losses depend on."""
+        return {
+            "task": "perplexity",
+            "system": "base, within its window" if self._by_base else "focusllm",
+            "config": self._model.config.to_dict(),
+            "stride": self._stride,
+            "num_tokens": len(self._ids),
+            "text_checksum": checksum(array("I", self._ids).tobytes()),
+            "dtype": str(next(self._model.parameters()).dtype),
+        }
+
+    def segment(self, start: int) -> Segment:
+        """Score one segment."""
+        tokens = self._ids[start : start + self._stride]
+        bos = self._engine.bos_token_id
+        within = self._model.window - self._stride - 1
+        if start <= within or self._by_base:
+            context = self._ids[max(start - within, 0) : start]
+            sequence = SplitSequence((), [*([] if bos is None else [bos]), *context] or tokens[:1])
+            tokens = tokens if bos is not None or context else tokens[1:]
+            state = self._engine.ask([sequence], ChunkCache())
+        else:
+            sequence = self._split(start)
+            state = self._engine.ask([sequence], self._chunks(sequence))
+        scores = self._engine.score(state, torch.tensor([tokens]))
+        return Segment(start, -float(scores.double().mean()), len(tokens))
+
+    def _split(self, start: int) -> SplitSequence:
+        config = self._engine.config
+        boundary = start - config.local_length
+        chunks = cut_into_chunks(self._ids[:boundary], config.chunk_length, config.chunk_overlap)
+        return SplitSequence(chunks, self._ids[boundary:start])
+
+    def _chunks(self, sequence: SplitSequence) -> ChunkCache:
+        """Return the chunks of a part of the text; those that are whole have been read once, for all segments."""
+        prompt = [min(self._engine.config.dynamic_prompt_length, len(sequence.local)) + 1]
+        if self._whole is None:
+            last = self._split(self.starts()[-1]).chunks
+            self._whole = self._engine.index([[*last[:-1]]], prompt)
+        num_whole = len(sequence.chunks) - 1
+        parts = [part for batch in self._whole.batches if (part := _beginning(batch, num_whole)) is not None]
+        known = [(0, number) for number in range(num_whole)]
+        return ChunkCache([*parts, *self._engine.index([sequence.chunks], prompt, known=known).batches])
+
+
+def _beginning(batch: ChunkBatch, num_chunks: int) -> ChunkBatch | None:
+    """Return those rows of a batch that are among the first chunks; the batch itself, where all of them are."""
+    rows = [row for row, (_, number) in enumerate(batch.rows) if number < num_chunks]
+    if not rows:
+        return None
+    if len(rows) == len(batch.rows):
+        return batch
+    batch.forget_question()
+    return batch.part(rows)
+
+
+def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], None] = lambda _: None) -> list[Segment]:
+    """Score all segments that the output file does not hold yet.
+
+    Args:
+        scored: What scores.
+        output: File of JSON lines; the first says what the run is, each other one is a segment.
+        done: Called with every segment, old or new.
+
+    Raises:
+        InputError: The file holds another run.
+    """
+    known = {segment.start: segment for segment in _read(output, scored.header())}
+    segments = []
+    for start in scored.starts():
+        if start not in known:
+            known[start] = scored.segment(start)
+            with output.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(vars(known[start])) + "\n")
+        segments.append(known[start])
+        done(known[start])
+    return segments
+
+
+def _read(output: Path, header: dict[str, Any]) -> Iterator[Segment]:
+    if not output.exists():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(header) + "\n", encoding="utf-8")
+        return
+    found, *lines = output.read_text(encoding="utf-8").splitlines()
+    if json.loads(found) != header:
+        raise InputError(f"{output} holds another run. Give another --output, or move the file.")
+    for line in lines:
+        yield Segment(**json.loads(line))
+
+
+@dataclass(frozen=True)
+class PositionResult:
+    """Perplexity of the tokens between two positions.
+
+    Attributes:
+        start: The first position.
+        end: The one behind the last.
+        perplexity: Exponential of the mean loss.
+        interval: Its 95% interval, by bootstrap over segments.
+        count: Tokens.
+    """
+
+    start: int
+    end: int
+    perplexity: float
+    interval: tuple[float, float]
+    count: int
+
+
+def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionResult]:
+    """Sum up segments between positions that double, the first range ending at ``first_end``."""
+    results, start, end = [], 0, first_end
+    while start <= segments[-1].start:
+        some = [segment for segment in segments if start <= segment.start < end]
+        if some:
+            count = sum(segment.count for segment in some)
+            mean = sum(segment.loss * segment.count for segment in some) / count
+            low, high = bootstrap_interval([segment.loss for segment in some])
+            results.append(PositionResult(start, end, math.exp(mean), (math.exp(low), math.exp(high)), count))
+        start, end = end, 2 * end
+    return results
+
+
+def perplexity_table(results: Sequence[PositionResult]) -> str:
+    """Write the results as a Markdown table."""
+    lines = ["| positions | perplexity | 95% interval | tokens |", "|---|---|---|---|"]
+    for result in results:
+        low, high = result.interval
+        lines.append(
+            f"| {result.start:,} to {result.end:,} | {result.perplexity:.2f} | {low:.2f} to {high:.2f} "
+            f"| {result.count:,} |"
+        )
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,94 @@
+"""Perplexity: every token's loss is that of decoding it step by step, and a run can be taken up again."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from focusllm import FocusModel
+from focusllm.errors import ConfigurationError, InputError, StateError, WindowError
+from focusllm.evaluation.perplexity import Perplexity, Segment, by_position, perplexity_table, run_perplexity
+from tiny import BOS, SMALL, random_ids, tiny_model, tiny_tokenizer
+
+CONFIG = replace(SMALL, local_refresh="cached", candidate_refresh=0, chunk_length=12, local_length=16)
+TEXT = random_ids(200)
+STRIDE = 8
+
+
+def model_of(**changes: object) -> FocusModel:
+    model = tiny_model(config=replace(CONFIG, **changes))
+    return FocusModel(model.detach(), model.config, tiny_tokenizer()).eval() if changes else model
+
+
+def test_a_segment_s_loss_is_that_of_steps() -> None:
+    """Prefill over what is before it, then a step a token with the candidates as they are."""
+    model = tiny_model(config=CONFIG)
+    model._engine.bos_token_id = BOS
+    scored = Perplexity(model, TEXT, STRIDE)
+    for start in (64, 104, 152):
+        state = model._engine.prefill([scored._split(start)])
+        losses = []
+        for token in TEXT[start : start + STRIDE]:
+            losses.append(-state.logits[0].log_softmax(-1)[token])
+            state = model.step(state, torch.tensor([token]))
+        assert scored.segment(start).loss == pytest.approx(float(torch.stack(losses).mean()), rel=1e-5)
+        # The order in which segments are asked for does not matter.
+        assert scored.segment(start).loss == scored.segment(start).loss
+
+
+def test_the_first_segments_are_the_base_s_own() -> None:
+    model = tiny_model(config=CONFIG)
+    model._engine.bos_token_id = BOS
+    scored = Perplexity(model, TEXT, STRIDE)
+    with torch.no_grad(), model.disabled() as base:
+        losses = -base(torch.tensor([[BOS, *TEXT[:32]]])).logits[0, :-1].log_softmax(-1)
+    wanted = losses.gather(1, torch.tensor(TEXT[:32]).unsqueeze(1)).squeeze(1)
+    for start in (0, 8, 24):
+        assert scored.segment(start).loss == pytest.approx(float(wanted[start : start + STRIDE].mean()), rel=1e-5)
+    alone = Perplexity(model, TEXT, STRIDE, by_base=True)
+    assert alone.segment(24) == scored.segment(24)
+    context = TEXT[160 - (model.window - STRIDE - 1) : 160 + STRIDE]
+    with torch.no_grad(), model.disabled() as base:
+        losses = -base(torch.tensor([[BOS, *context]])).logits[0, :-1].log_softmax(-1)
+    wanted = losses.gather(1, torch.tensor(context).unsqueeze(1)).squeeze(1)[-STRIDE:]
+    assert alone.segment(160).loss == pytest.approx(float(wanted.mean()), rel=1e-5)
+
+
+def test_a_run_goes_on_where_it_was_cut(tmp_path: Path) -> None:
+    model = tiny_model(config=CONFIG)
+    scored, path = Perplexity(model, TEXT, STRIDE), tmp_path / "segments.jsonl"
+    whole = run_perplexity(scored, path)
+    assert [segment.start for segment in whole] == list(range(0, 193, STRIDE))
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join(lines[:9]) + "\n")
+    seen: list[Segment] = []
+    assert run_perplexity(Perplexity(model, TEXT, STRIDE), path, seen.append) == whole == seen
+    assert path.read_text().splitlines() == lines
+    with pytest.raises(InputError, match="holds another run"):
+        run_perplexity(Perplexity(model, TEXT[:-8], STRIDE), path)
+
+
+def test_positions_double_and_the_mean_is_over_tokens() -> None:
+    segments = [Segment(start, loss, 8) for start, loss in ((0, 1.0), (8, 2.0), (16, 3.0), (24, 3.0), (40, 4.0))]
+    found = by_position(segments, first_end=16)
+    assert [(one.start, one.end, one.count) for one in found] == [(0, 16, 16), (16, 32, 16), (32, 64, 8)]
+    assert found[0].perplexity == pytest.approx(math.exp(1.5))
+    assert found[1].interval == pytest.approx((math.exp(3), math.exp(3)))
+    assert "| 16 to 32 | 20.09 |" in perplexity_table(found)
+
+
+def test_what_cannot_be_scored_says_why() -> None:
+    model = tiny_model(config=CONFIG)
+    with pytest.raises(ConfigurationError, match="'cached'"):
+        Perplexity(tiny_model(), TEXT, STRIDE)
+    with pytest.raises(ConfigurationError, match="from 1 to half the window"):
+        Perplexity(model, TEXT, 40)
+    with pytest.raises(InputError, match="less than two segments"):
+        Perplexity(model, TEXT[:12], STRIDE)
+    state = model.prefill(torch.tensor([TEXT]))
+    with pytest.raises(WindowError):
+        model._engine.score(state, torch.tensor([TEXT[:50]]))
+    with pytest.raises(StateError, match="already advanced"):
+        model._engine.score(state, torch.tensor([TEXT[:2]]))
