@@ -42,6 +42,16 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     write_bytes(path, text.encode("utf-8"), mode)
 
 
+def drop_cut_line(path: Path) -> None:
+    """Drop what stands behind a file's last line break: a line whose writing was cut short."""
+    if not path.exists():
+        return
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        write_bytes(path, whole)
+
+
 def checksum(data: bytes) -> str:
     """Return the XXH3 checksum of some bytes: against accidents, not against malice."""
     return xxhash.xxh3_128_hexdigest(data)

@@ -328,6 +328,15 @@ def test_models_lists_every_family(command) -> None:
     assert all(grade in out for grade in ("exact", "inference only", "refused"))
 
 
+def test_models_check_tries_a_model(command, base: Path, tmp_path: Path) -> None:
+    run = command("models", "--check", base)
+    assert (run.status, run.out) == (0, "llama: exact\n")
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}')
+    run = command("models", "--check", tmp_path)
+    assert (run.status, "recurrent state" in run.out) == (1, True)
+    assert command("models", "--check", tmp_path / "nothing").status == 1
+
+
 def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, tmp_path: Path) -> None:
     arguments = (
         "eval", "passkey", "--lengths", "900,1K", "--depths", 2, "--model", base, "--device", "cpu",

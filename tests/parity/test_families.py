@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from test_training import CONFIG, EXAMPLES, packed_like_decoding
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from focusllm import FocusConfig, FocusModel
+from focusllm.checking.families import check_config, largest_difference_to_two_models
+from focusllm.condensing import family_table
 from focusllm.condensing.families import attention_modules, layer_windows
 from focusllm.condensing.family_table import FAMILIES
 from focusllm.decoding.forward import _masks
@@ -15,34 +18,11 @@ from focusllm.decoding.recording import can_record
 from focusllm.errors import ConfigurationError, UnsupportedModelError
 from focusllm.training.recipe import Recipe
 from focusllm.training.run import train
-from tiny import ALL_FAMILY_NAMES, BOS, SMALL, random_ids, save_tiny_base, tiny_base, tiny_model
-from two_models import TwoModels
+from tiny import ALL_FAMILY_NAMES, SMALL, random_ids, save_tiny_base, tiny_base, tiny_model
 
 
 def test_every_row_of_the_table_is_tested() -> None:
     assert set(ALL_FAMILY_NAMES) == set(FAMILIES)
-
-
-def largest_difference_to_two_models(model: FocusModel, num_steps: int) -> float:
-    """Compare prefill and steps, in terms of the largest score where that is above 1."""
-    ids, following = random_ids(45), random_ids(num_steps, seed=1)
-    boundary, length = len(ids) - SMALL.local_length, SMALL.chunk_length
-    chunks = [ids[start : min(start + length, boundary)] for start in range(0, boundary, length)]
-    # A window that these few tokens exceed.
-    model._engine.window = 40
-    two = TwoModels(model, BOS)
-    state = model.prefill(torch.tensor([ids]))
-    assert state.num_chunks == [3]
-    largest = 0.0
-    for step in range(num_steps + 1):
-        if step:
-            state = model.step(state, torch.tensor([following[step - 1]]))
-        wanted = two.logits(chunks, ids[boundary:], following[:step])
-        difference = (state.logits[0] - wanted).abs().max() / wanted.abs().max().clamp(min=1)
-        # Nothing is larger than what is not a number, nor smaller.
-        assert difference.isfinite()
-        largest = max(largest, difference.item())
-    return largest
 
 
 @pytest.mark.parametrize("family", ALL_FAMILY_NAMES)
@@ -169,3 +149,26 @@ def test_layers_that_share_keys_and_values_are_refused() -> None:
     base.config.num_kv_shared_layers = 1
     with pytest.raises(UnsupportedModelError, match="share the keys and values"):
         FocusModel(base, SMALL)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "nemotron", "mistral", "deepseek_v3", "phi3"])
+def test_a_model_type_that_is_not_listed_is_graded_by_trying(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the table did not have it: what is found out is what the table says."""
+    changes = {"sliding_window": 64} if family == "mistral" else {}
+    config = tiny_base(family, torch.float32, **changes).config
+    row = FAMILIES[family]
+    listed = check_config(config)
+    monkeypatch.delitem(family_table._BY_TYPE, family)
+    found = check_config(config)
+    assert found.grade == listed.grade == ("exact" if row.is_trainable else "inference only")
+    assert found.family is not None
+    for name in ("attention", "layers", "rotary", "pairs_neighbors", "rotates_values"):
+        assert getattr(found.family, name) == getattr(row, name)
+    assert family not in FAMILIES
+
+
+def test_what_cannot_be_wrapped_is_refused_with_a_reason() -> None:
+    assert "recurrent state" in check_config(CONFIG_MAPPING["mamba"]()).reason
+    xlnet = tiny_base("llama", torch.float32).config
+    xlnet.model_type = "xlnet"
+    assert check_config(xlnet).grade == "refused"

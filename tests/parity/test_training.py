@@ -6,8 +6,7 @@ import pytest
 import torch
 
 from focusllm import FocusModel
-from focusllm.chunking import SplitSequence
-from focusllm.decoding.engine import FocusEngine
+from focusllm.checking.families import decoded_losses
 from focusllm.training.objective import FocusObjective, Objective
 from focusllm.training.packing import PackedBatch, TrainingExample, pack
 from tiny import BOS, FAMILY_NAMES, SMALL, random_ids, tiny_base, tiny_model
@@ -29,18 +28,6 @@ def example(num_chunks: int, local: int, cut: int, seed: int) -> TrainingExample
 
 
 EXAMPLES = [example(3, 14, 9, seed=1), example(5, 11, 10 - 4, seed=2), example(1, 14, 12, seed=3)]
-
-
-def decoded_losses(model: FocusModel, one: TrainingExample) -> torch.Tensor:
-    """Cross-entropy of each supervised token, from prefill up to the cut and one step a token after it."""
-    engine = FocusEngine(model.base, model.adapter, model.config, BOS)
-    local = list(one.local)
-    state = engine.prefill([SplitSequence(tuple(one.chunks), local[: one.cut + 1])])
-    losses = []
-    for target in local[one.cut + 1 :]:
-        losses.append(torch.nn.functional.cross_entropy(state.logits, torch.tensor([target])))
-        state = engine.step(state, torch.tensor([target]))
-    return torch.stack(losses)
 
 
 def packed(examples: list[TrainingExample], config: object = CONFIG) -> PackedBatch:

@@ -7,9 +7,20 @@ from rich.table import Table
 
 def models(
     names: bool = typer.Option(False, "--names", help="Print the model types alone, one a line."),
+    check: str | None = typer.Option(
+        None, "--check", metavar="PATH_OR_ID", help="Find out whether a model can be used, listed or not."
+    ),
 ) -> None:
-    """List architectures, by the names transformers has for them: those that can be used, and why others cannot."""
+    """List architectures, by the names transformers has for them: those that can be used, and why others cannot.
+
+    --check reads a model's configuration, builds a tiny random model of its kind and holds reading, decoding and
+    training on it to the method computed in another way. Nothing else of the model is fetched.
+    """
     from focusllm.condensing.family_table import FAMILIES, REFUSED
+
+    if check is not None:
+        _check(check)
+        return
 
     if names:
         for name in sorted(FAMILIES):
@@ -26,3 +37,18 @@ def models(
     Console().print(table)
     typer.echo("exact: reading, decoding and training equal the method, computed in another way (tests/parity).")
     typer.echo("inference only: reading and decoding do; adapters cannot be trained yet.")
+    typer.echo("What is not listed has not been tried: `focusllm models --check PATH_OR_ID` tries it.")
+
+
+def _check(name: str) -> None:
+    from focusllm.checking.families import check_config
+    from focusllm.condensing.bases import load_config
+    from focusllm.condensing.family_table import FAMILIES
+
+    found = check_config(load_config(name))
+    reason = f": {found.reason}" if found.reason else ""
+    typer.echo(f"{found.model_type}: {found.grade}{reason}")
+    if found.grade != "refused" and found.model_type not in FAMILIES:
+        typer.echo(f"It is not in the table yet. This row would do (condensing/family_table.py): {found.family}")
+    if found.grade == "refused":
+        raise typer.Exit(1)

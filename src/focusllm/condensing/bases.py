@@ -5,7 +5,14 @@ import json
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from focusllm.condensing.families import check_supported
 from focusllm.errors import InputError
@@ -18,8 +25,8 @@ def load_base(name: str, dtype: torch.dtype | str) -> tuple[PreTrainedModel, Pre
         InputError: There is no model by that name, or it cannot be read.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
+    check_supported(load_config(name))
     try:
-        check_supported(AutoConfig.from_pretrained(name))
         base = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
     except (OSError, ValueError) as error:
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
@@ -28,6 +35,18 @@ def load_base(name: str, dtype: torch.dtype | str) -> tuple[PreTrainedModel, Pre
     except (OSError, ValueError):
         tokenizer = None
     return base, tokenizer
+
+
+def load_config(name: str) -> PreTrainedConfig:
+    """Load the configuration of a model.
+
+    Raises:
+        InputError: There is no model by that name, or it cannot be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
 
 
 def weights_fingerprint(base: PreTrainedModel) -> str:

@@ -1,6 +1,7 @@
 """The architectures that can be wrapped, and where their attention keeps its projections: data, one row a family."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -248,7 +249,23 @@ _ROWS = (
     AttentionFamily("starcoder2", note=_SLIDING),
     AttentionFamily("vaultgemma", note=f"soft-capped scores; {_SLIDING}"),
 )
-FAMILIES: Mapping[str, AttentionFamily] = MappingProxyType({family.model_type: family for family in _ROWS})
+_BY_TYPE = {family.model_type: family for family in _ROWS}
+FAMILIES: Mapping[str, AttentionFamily] = MappingProxyType(_BY_TYPE)
+
+
+@contextmanager
+def trying(family: AttentionFamily) -> Iterator[None]:
+    """Let a row be part of the table for the ``with`` block."""
+    before = _BY_TYPE.get(family.model_type)
+    _BY_TYPE[family.model_type] = family
+    try:
+        yield
+    finally:
+        if before is None:
+            del _BY_TYPE[family.model_type]
+        else:
+            _BY_TYPE[family.model_type] = before
+
 
 # Why others cannot be wrapped. What is neither here nor above has not been tried.
 _REASONS = {

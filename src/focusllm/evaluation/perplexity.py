@@ -20,7 +20,7 @@ from focusllm.chunking import SplitSequence, cut_into_chunks
 from focusllm.decoding.engine import FocusEngine
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
-from focusllm.files import checksum
+from focusllm.files import checksum, drop_cut_line
 from focusllm.model import FocusModel
 
 
@@ -149,14 +149,15 @@ def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], N
 
 
 def _read(output: Path, header: dict[str, Any]) -> Iterator[Segment]:
-    if not output.exists():
+    drop_cut_line(output)
+    lines = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
+    if not lines:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(header) + "\n", encoding="utf-8")
         return
-    found, *lines = output.read_text(encoding="utf-8").splitlines()
-    if json.loads(found) != header:
+    if json.loads(lines[0]) != header:
         raise InputError(f"{output} holds another run. Give another --output, or move the file.")
-    for line in lines:
+    for line in lines[1:]:
         yield Segment(**json.loads(line))
 
 

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import time
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import focusllm
 from focusllm.errors import InputError
 from focusllm.evaluation.systems import System
 from focusllm.evaluation.tasks.sample import EvalSample, Task
-from focusllm.files import checksum
+from focusllm.files import checksum, drop_cut_line
 from focusllm.model import FocusModel
 
 
@@ -145,12 +145,13 @@ def _commit() -> str | None:
 
 
 def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    if not output.exists():
+    drop_cut_line(output)
+    lines = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
+    if not lines:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(header) + "\n", encoding="utf-8")
         return {}
-    lines = output.read_text(encoding="utf-8").splitlines()
-    found = json.loads(lines[0]) if lines else {}
+    found = json.loads(lines[0])
     different = [
         name
         for name in ("task", "task_version", "system", "seed", "num_depths", "config")
@@ -158,14 +159,4 @@ def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]
     ]
     if different:
         raise InputError(f"{output} holds another run: {different} differ. Give another --output, or move the file.")
-    return {record["seed"]: record for record in _whole_records(output, lines[1:])}
-
-
-def _whole_records(output: Path, lines: Sequence[str]) -> list[dict[str, Any]]:
-    """Read the records; one that was cut off while it was written is dropped from the file and run again."""
-    try:
-        return [json.loads(line) for line in lines]
-    except json.JSONDecodeError:
-        kept = output.read_text(encoding="utf-8").splitlines()[:-1]
-        output.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        return [json.loads(line) for line in kept[1:]]
+    return {record["seed"]: record for record in map(json.loads, lines[1:])}

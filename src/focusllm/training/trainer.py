@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from focusllm.condensing.adapter_files import load_adapter, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
-from focusllm.files import checksum, write_text
+from focusllm.files import checksum, drop_cut_line, write_text
 from focusllm.training.objective import FocusObjective
 from focusllm.training.packing import PackedBatch
 
@@ -40,6 +40,7 @@ class FocusTrainer(Trainer):
         self._since_log: list[tuple[int, int, int]] = []
         self._log_time = time.perf_counter()
         self.add_callback(_CompleteMarker())
+        drop_cut_line(Path(self.args.output_dir) / LOG_NAME)  # type: ignore[arg-type]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         # Every batch is drawn from a seed of its own; their order is part of the run.

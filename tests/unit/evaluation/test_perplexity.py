@@ -62,7 +62,8 @@ def test_a_run_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     whole = run_perplexity(scored, path)
     assert [segment.start for segment in whole] == list(range(0, 193, STRIDE))
     lines = path.read_text().splitlines()
-    path.write_text("\n".join(lines[:9]) + "\n")
+    # Nine lines and a part of the next.
+    path.write_text("\n".join(lines[:9]) + "\n" + lines[9][:11])
     seen: list[Segment] = []
     assert run_perplexity(Perplexity(model, TEXT, STRIDE), path, seen.append) == whole == seen
     assert path.read_text().splitlines() == lines

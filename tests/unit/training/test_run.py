@@ -1,6 +1,11 @@
 """Training runs: what is learned, what is kept, what a cut costs."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,6 +110,64 @@ def test_a_half_written_checkpoint_is_passed_over(folder: Path) -> None:
     assert older.name == "checkpoint-6"
     (older / "complete.json").unlink()
     assert newest_complete_checkpoint(output) is None
+
+
+def flip_a_bit(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 16
+    path.write_bytes(data)
+
+
+def cut_in_half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES: dict[str, Callable[[Path, Path], object]] = {
+    "weights cut": lambda newest, _: cut_in_half(newest / WEIGHTS_NAME),
+    "weights flipped": lambda newest, _: flip_a_bit(newest / WEIGHTS_NAME),
+    "optimizer flipped": lambda newest, _: flip_a_bit(newest / "optimizer.pt"),
+    "scheduler missing": lambda newest, _: (newest / "scheduler.pt").unlink(),
+    "state cut": lambda newest, _: cut_in_half(newest / "trainer_state.json"),
+    "marker missing": lambda newest, _: (newest / "complete.json").unlink(),
+    "marker cut": lambda newest, _: cut_in_half(newest / "complete.json"),
+    "weights of another": lambda newest, older: shutil.copy(older / WEIGHTS_NAME, newest / WEIGHTS_NAME),
+}
+
+
+def test_a_damaged_newest_checkpoint_costs_steps_and_nothing_else(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = train(read_recipe(recipe_at(folder, "whole")))
+    wanted = load_file(whole / WEIGHTS_NAME)
+    for name, damage in DAMAGES.items():
+        run = folder / "run"
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(whole, run)
+        (run / WEIGHTS_NAME).unlink()
+        damage(run / "checkpoint-8", run / "checkpoint-6")
+        caplog.clear()
+        found = load_file(train(read_recipe(recipe_at(folder, "run"))) / WEIGHTS_NAME)
+        assert all(torch.equal(found[key], wanted[key]) for key in wanted), name
+        assert "checkpoint-8 is passed over" in caplog.text, name
+
+
+@pytest.mark.slow
+def test_runs_killed_at_thirty_moments_end_as_an_undisturbed_one(folder: Path) -> None:
+    changes = (("steps: 8", "steps: 60"), ("save_steps: 3", "save_steps: 1"))
+    paths = [recipe_at(folder, name) for name in ("whole", "killed")]
+    for path in paths:
+        for old, new in changes:
+            path.write_text(path.read_text().replace(old, new))
+    driver = Path(__file__).parents[2] / "kill_driver.py"
+    # One thread: children of a process that has used several would wait for them.
+    alone = {"capture_output": True, "text": True, "env": {**os.environ, "OMP_NUM_THREADS": "1"}}
+    for path, kills in zip(paths, (0, 30), strict=True):
+        ran = subprocess.run([sys.executable, driver, path, str(kills), "0"], **alone)  # type: ignore[call-overload]
+        assert ran.returncode == 0, ran.stderr
+        assert int(ran.stdout.split()[-1]) == kills
+    wanted, found = (load_file(folder / name / WEIGHTS_NAME) for name in ("whole", "killed"))
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted)
+    assert losses(folder / "killed") == losses(folder / "whole")
 
 
 def test_checkpoints_hold_no_base_weights(folder: Path) -> None:

@@ -107,5 +107,6 @@ class TwoModels:
 def _overwrite(layer: Any, projection: CandidateProjection) -> None:
     weight: Any = projection.candidate_weight
     layer.weight.copy_(weight.T if isinstance(layer, Conv1D) else weight)
-    if projection.candidate_bias is not None:
-        layer.bias.copy_(projection.candidate_bias)
+    bias: Any = projection.candidate_bias
+    if bias is not None:
+        layer.bias.copy_(bias)
