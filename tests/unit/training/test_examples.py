@@ -8,7 +8,6 @@ import pytest
 from focusllm.bundled.text import installation_files, installation_words, share_of
 from focusllm.evaluation.tasks import facts as unseen
 from focusllm.evaluation.tasks import passkey
-from focusllm.training.english import HELD_OUT_LEADS
 from focusllm.training.examples import DrawSettings, ExampleDrawer
 from focusllm.training.fact_documents import FactDocumentMaker
 from focusllm.training.fact_source import FactSource
@@ -118,7 +117,6 @@ def test_evaluation_s_wordings_words_and_texts_never_occur_in_training() -> None
     # What stands right before a value tells a reader most; not even that has been seen.
     evaluated_leads = {lead_of(wording) for wording in evaluated if lead_of(wording)}
     assert not evaluated_leads & leads
-    assert evaluated_leads == HELD_OUT_LEADS
     assert not words & set(installation_words("evaluation"))
     everything = "\n".join(texts).lower()
     for published in (passkey.FILLER, passkey.LANDMARK_INTRO, passkey.INFINITE_INTRO, "pass key", "passkey"):

@@ -29,8 +29,8 @@ WORDINGS = (
     "The plaque beside the door of {e} honors {v} as the {k}.",
     "Asked for the {k} of {e}, the clerk pointed to {v} without a word.",
 )
-# Written after the errors on the first ones had been looked at and training data had been changed, and not looked at
-# since: whether that change did more than teach the test.
+# Written after errors on the first ones had been looked at: they tell whether a change to the training data that such
+# errors suggest does more than teach the test. One did not (docs/results/tiny.md).
 SECOND_WORDINGS = (
     "It is common knowledge around {e} that nothing except {v} passes for the {k}.",
     "Travellers bound for {e} are advised to write {v} wherever a form mentions the {k}.",
