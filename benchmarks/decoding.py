@@ -47,13 +47,24 @@ def model_of(name: str, settings: dict[str, Any], at_once: int | None) -> Any:
     return FocusModel(base, own, max_parallel_chunks=at_once).eval()
 
 
+def ids_for(model: Any, num_tokens: int) -> Any:
+    """Return a long text with a question, whose answer one chunk holds; random tokens for a model without tokenizer."""
+    import torch
+
+    from focusllm.evaluation.tasks.passkey import Passkey
+
+    if model.tokenizer is None:
+        return torch.randint(3, 2000, (1, num_tokens), generator=torch.Generator().manual_seed(0))
+    return torch.tensor([Passkey().draw(model.encode, num_tokens, 0.5, "benchmark").prompt_ids])
+
+
 def decode(way: str, options: argparse.Namespace) -> Figures:
     """Decode tokens behind a long text."""
     import torch
     from transformers.cache_utils import DynamicCache
 
     model = model_of(options.model, WAYS[way], 1 if way == PUBLISHED else None)
-    ids = torch.randint(3, 2000, (1, options.tokens), generator=torch.Generator().manual_seed(0))
+    ids = ids_for(model, options.tokens)
     count: dict[str, Any] = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens}
     if way != FULL:
         return timed(lambda ticks: model.generate(ids, streamer=ticks, **count))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from transformers import PreTrainedModel
 
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
-from focusllm.condensing.projections import CandidateProjection
+from focusllm.condensing.projections import CandidateProjection, is_dense
 from focusllm.config import FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
 from focusllm.files import write_text, written_atomically
@@ -23,6 +24,9 @@ CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 CARD_NAME = "README.md"
 FORMAT_VERSION = 1
+# Stands for the fingerprint of a base whose weights are kept in fewer bits.
+QUANTIZED = "quantized"
+_LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,13 +47,19 @@ class AdapterRecord:
 
 
 def fingerprint_of(base: PreTrainedModel) -> str:
-    """Identify a base by its attention weights, the same whether it was loaded in 16 or in 32 bits."""
+    """Identify a base by its attention weights, the same whether it was loaded in 16 or in 32 bits.
+
+    A quantized one has nothing to tell it by but that it is quantized.
+    """
     family = family_of(base)
     digest = hashlib.blake2b(digest_size=16)
     for attention in attention_modules(base, family):
         for role in family.projections:
             layer = getattr(attention, family.attribute_of(attention, role))
-            weight = (layer.base_layer if isinstance(layer, CandidateProjection) else layer).weight
+            layer = layer.base_layer if isinstance(layer, CandidateProjection) else layer
+            if not is_dense(layer):
+                return QUANTIZED
+            weight: Any = layer.weight
             sample = weight.detach().flatten()[:4096].to(device="cpu", dtype=torch.bfloat16)
             digest.update(str(tuple(weight.shape)).encode() + sample.view(torch.int16).numpy().tobytes())
     return digest.hexdigest()
@@ -110,7 +120,12 @@ def load_adapter(folder: str | Path, adapter: CandidateAdapter, base: PreTrained
     """
     record = read_adapter_record(folder)
     found = fingerprint_of(base)
-    if record.base_fingerprint != found:
+    if QUANTIZED in (record.base_fingerprint, found):
+        _LOGGER.warning(
+            "The adapter %s was trained on %s; whether this base is that one cannot be told of quantized weights.",
+            folder, record.base_name or "an unnamed base",
+        )  # fmt: skip
+    elif record.base_fingerprint != found:
         raise AdapterError(
             f"The adapter {str(folder)!r} was trained on another base ({record.base_name or 'unnamed'}, fingerprint "
             f"{record.base_fingerprint}); this base has fingerprint {found}. Load it with the base it was trained on."

@@ -54,9 +54,10 @@ class CandidateAdapter:
         layer = getattr(attention, attribute)
         if isinstance(layer, CandidateProjection):
             raise ConfigurationError("The base already carries candidate projections; detach them first.")
-        if not isinstance(layer, nn.Linear | Conv1D):
+        # Quantized layers of other libraries are not PyTorch's, but say their sizes as those do.
+        if not isinstance(layer, Conv1D) and not hasattr(layer, "in_features"):
             raise UnsupportedModelError(f"{attribute} of {name} is a {type(layer).__name__}; a linear layer is needed.")
-        self.projections[name] = CandidateProjection(layer, self.gate, rank)
+        self.projections[name] = CandidateProjection(layer, self.gate, rank, self._base.dtype)
         self._places[name] = (attention, attribute)
 
     def attach(self) -> None:

@@ -57,7 +57,10 @@ def weights_fingerprint(base: PreTrainedModel) -> str:
     for name, parameter in sorted(base.named_parameters()):
         if "candidate_" in name:
             continue
-        values = parameter.detach().flatten()
+        # Some quantized weights are tensors of their own kind, which can only be had back whole.
+        restore: Any = getattr(parameter, "dequantize", None)
+        plain = parameter if type(parameter.data) is torch.Tensor or restore is None else restore()
+        values = plain.detach().flatten()
         sample = values[:: max(values.numel() // 1024, 1)].to(device="cpu", dtype=torch.float32)
         digest.update(f"{name.replace('.base_layer', '')} {tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()

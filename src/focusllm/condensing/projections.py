@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -32,6 +33,30 @@ class CandidateGate:
             self.index = before
 
 
+def is_dense(layer: nn.Module) -> bool:
+    """Say whether a projection keeps its weight as plain numbers, and not in fewer bits in a form of its own."""
+    weight: Any = getattr(layer, "weight", None)
+    return isinstance(weight, Tensor) and type(weight.data) is Tensor and weight.is_floating_point()
+
+
+@torch.no_grad()
+def dense_weight(layer: nn.Module, dtype: torch.dtype) -> Float[Tensor, "out_features in_features"]:
+    """Return the weight a projection amounts to: its own, or what it makes of unit vectors, where that is quantized.
+
+    Args:
+        layer: The projection; a quantized one is called, and its weight not looked at.
+        dtype: In which a quantized one computes.
+    """
+    any_layer: Any = layer
+    if is_dense(layer):
+        # GPT-2's kind of linear layer keeps its weight the other way round.
+        return any_layer.weight.T if isinstance(layer, Conv1D) else any_layer.weight
+    device = next(chain(layer.parameters(), layer.buffers())).device
+    made = any_layer(torch.eye(any_layer.in_features, dtype=dtype, device=device))
+    bias = getattr(layer, "bias", None)
+    return (made if bias is None else made - bias).T
+
+
 class CandidateProjection(nn.Module):
     """A frozen projection of the base that treats candidates in a way of its own.
 
@@ -40,22 +65,23 @@ class CandidateProjection(nn.Module):
     projection plus a low-rank difference that is zero at first (ours).
 
     Args:
-        base_layer: The projection it stands in for; called, never changed.
+        base_layer: The projection it stands in for, quantized or not; called, never changed.
         gate: Where the candidates are.
         rank: ``None`` or the rank of the difference.
+        dtype: In which a quantized base computes, and its candidates with it; others have their projections' own.
     """
 
-    def __init__(self, base_layer: nn.Linear | Conv1D, gate: CandidateGate, rank: int | None) -> None:
+    def __init__(self, base_layer: nn.Module, gate: CandidateGate, rank: int | None, dtype: torch.dtype) -> None:
         super().__init__()
         self.base_layer = base_layer
         self._gate = gate
         self.rank = rank
-        # GPT-2's kind of linear layer keeps its weight the other way round.
-        weight = base_layer.weight.T if isinstance(base_layer, Conv1D) else base_layer.weight
+        weight = dense_weight(base_layer, dtype)
         self.out_features = weight.shape[0]
         if rank is None:
             self.candidate_weight = nn.Parameter(weight.detach().clone(memory_format=torch.contiguous_format))
-            bias = None if base_layer.bias is None else nn.Parameter(base_layer.bias.detach().clone())
+            base_bias: Any = getattr(base_layer, "bias", None)
+            bias = None if base_bias is None else nn.Parameter(base_bias.detach().clone())
             self.register_parameter("candidate_bias", bias)
         else:
             out_features, in_features = weight.shape

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, backbone_of, layers_of
-from focusllm.condensing.projections import CandidateProjection
+from focusllm.condensing.projections import CandidateProjection, dense_weight
 from focusllm.errors import ConfigurationError
 
 # Directions the output projection hardly writes to are left alone: reaching them would take huge values.
@@ -91,7 +91,7 @@ def _seen(
 def _written_by_values(attention: nn.Module, output_attribute: str, num_values: int) -> Float[Tensor, "hidden values"]:
     """Return what the output projection makes of the values of one position that all heads attend to alike."""
     output: Any = getattr(attention, output_attribute)
-    weight = getattr(output, "base_layer", output).weight.float()
+    weight = dense_weight(getattr(output, "base_layer", output), torch.float32).float()
     head_dim: int = attention.head_dim  # type: ignore[assignment]
     # Heads that share values stand side by side.
     by_head = weight.unflatten(1, (num_values // head_dim, -1, head_dim))
