@@ -1,9 +1,6 @@
 """Running a task over lengths and depths; every sample is a line of a file, and a run can be taken up again."""
 
 import json
-import platform
-import shutil
-import subprocess
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
@@ -11,15 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
-import focusllm
 from focusllm.errors import InputError
 from focusllm.evaluation.systems import System
 from focusllm.evaluation.tasks.sample import EvalSample, Task
 from focusllm.files import checksum, drop_cut_line
 from focusllm.model import FocusModel
+from focusllm.provenance import hardware, versions
 
 
 @dataclass(frozen=True)
@@ -123,25 +117,9 @@ def _header(task: Task, system: System, model: FocusModel, grid: Grid) -> dict[s
         "num_depths": grid.num_depths,
         "config": system.config.to_dict(),
         "dtype": str(next(model.parameters()).dtype),
-        "versions": {
-            "focusllm": focusllm.__version__,
-            "commit": _commit(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-        },
-        "hardware": f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads, {model.device}",
+        "versions": versions(),
+        "hardware": hardware(model.device),
     }
-
-
-def _commit() -> str | None:
-    """Return the commit of the checkout this package is in, if it is in one."""
-    git = shutil.which("git")
-    if git is None:
-        return None
-    # A package that is only installed within somebody's checkout is no part of it.
-    asked = f"{git} ls-files --error-unmatch __init__.py && {git} rev-parse HEAD"
-    ran = subprocess.run(asked, shell=True, cwd=Path(focusllm.__file__).parent, capture_output=True, text=True)
-    return ran.stdout.split()[-1] if ran.returncode == 0 else None
 
 
 def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:

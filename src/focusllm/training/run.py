@@ -13,6 +13,7 @@ from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.training.batches import PackedBatches
+from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
@@ -72,6 +73,8 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     checkpoint = newest_complete_checkpoint(recipe.output)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()
+    if trainer.is_world_process_zero():
+        write_card(recipe, adapter, arguments.device)
     return Path(recipe.output)
 
 

@@ -72,6 +72,11 @@ def test_a_run_trains_the_adapter_and_leaves_the_base(folder: Path, rank: int | 
         if not name.endswith("candidate_down")
     ]
     assert all(moved)
+    card = (output / "README.md").read_text()
+    assert f"{sum(value.numel() for value in model.adapter.parameters().values()):,} parameters" in card
+    assert "8 steps; at the end loss" in card
+    assert "max_supervised: 4" in card
+    assert (output / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(losses(output)) == list(range(1, 9))
 
 

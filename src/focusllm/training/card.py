@@ -1,0 +1,101 @@
+"""What a finished run leaves beside its adapter: a model card that says how it was made, and a picture of its loss."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from focusllm.condensing.adapter_files import CARD_NAME
+from focusllm.condensing.attach import CandidateAdapter
+from focusllm.errors import MissingDependencyError
+from focusllm.files import write_text
+from focusllm.plotting import new_figure
+from focusllm.provenance import hardware, versions
+from focusllm.training.recipe import Recipe
+from focusllm.training.trainer import LOG_NAME
+
+PICTURE_NAME = "loss.png"
+# Of the last ones, the mean is what the card says.
+_LAST = 10
+
+
+def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device) -> None:
+    """Write the model card of a finished run, and its loss as a picture where matplotlib is installed.
+
+    Args:
+        recipe: What it was made by.
+        adapter: What was made.
+        device: What it was trained on.
+    """
+    folder = Path(recipe.output)
+    log = folder / LOG_NAME
+    lines = [line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "loss" in line]
+    # A run that was cut logs some steps twice.
+    logged = list({line["step"]: line for line in lines}.values())
+    size = sum(parameter.numel() for parameter in adapter.parameters().values())
+    write_text(folder / CARD_NAME, _card(recipe, logged, size, device, _draw(logged, folder / PICTURE_NAME)))
+
+
+def _draw(logged: list[dict[str, Any]], path: Path) -> bool:
+    """Draw loss and accuracy over the steps; say whether that could be done."""
+    try:
+        figure = new_figure(7.0, 3.4)
+    except MissingDependencyError:
+        return False
+    axes = figure.subplots()
+    steps = [line["step"] for line in logged]
+    axes.plot(steps, [line["loss"] for line in logged], label="loss")
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss")
+    other = axes.twinx()
+    other.plot(steps, [line["accuracy"] for line in logged], color="tab:green", label="accuracy")
+    other.set_ylim(0, 1)
+    other.set_ylabel("accuracy of supervised tokens")
+    figure.legend(loc="upper center", ncols=2, fontsize=8)
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def _card(
+    recipe: Recipe, logged: list[dict[str, Any]], num_parameters: int, device: torch.device, has_picture: bool
+) -> str:
+    kind = "full projections" if recipe.focus.rank is None else f"projections of rank {recipe.focus.rank}"
+    found = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
+    last = logged[-_LAST:]
+    loss, accuracy = (sum(line[name] for line in last) / len(last) for name in ("loss", "accuracy"))
+    settings = {name: value for name, value in asdict(recipe).items() if name != "folder"}
+    # Through JSON, so that tuples are written as the lists they are in a recipe.
+    text = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, allow_unicode=True)
+    picture = f"\n![Loss and accuracy over the steps]({PICTURE_NAME})\n" if has_picture else ""
+    return f"""---
+library_name: focusllm
+base_model: {recipe.base}
+tags: [focusllm, long-context]
+---
+
+# FocusLLM adapter
+
+Candidate projections ({kind}, {num_parameters:,} parameters) for `{recipe.base}`.
+
+```python
+from focusllm import FocusModel
+
+model = FocusModel.from_pretrained("{recipe.base}", adapter="PATH")
+```
+
+## Training
+
+{recipe.steps:,} steps; at the end loss {loss:.3f} and {accuracy:.1%} of supervised tokens right (means of the last
+{len(last)} entries of the log, on training data).
+Made with {found}, on {hardware(device)}.
+{picture}
+```yaml
+{text}```
+
+## Evaluation
+
+None by itself: `focusllm eval passkey --model {recipe.base} --adapter PATH` measures it.
+"""
