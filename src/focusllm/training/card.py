@@ -41,6 +41,8 @@ def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device) 
 
 def _draw(logged: list[dict[str, Any]], path: Path) -> bool:
     """Draw loss and accuracy over the steps; say whether that could be done."""
+    if not logged:
+        return False
     try:
         figure = new_figure(7.0, 3.4)
     except MissingDependencyError:
@@ -64,8 +66,6 @@ def _card(
 ) -> str:
     kind = "full projections" if recipe.focus.rank is None else f"projections of rank {recipe.focus.rank}"
     found = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
-    last = logged[-_LAST:]
-    loss, accuracy = (sum(line[name] for line in last) / len(last) for name in ("loss", "accuracy"))
     settings = {name: value for name, value in asdict(recipe).items() if name != "folder"}
     # Through JSON, so that tuples are written as the lists they are in a recipe.
     text = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, allow_unicode=True)
@@ -88,8 +88,7 @@ model = FocusModel.from_pretrained("{recipe.base}", adapter="PATH")
 
 ## Training
 
-{recipe.steps:,} steps; at the end loss {loss:.3f} and {accuracy:.1%} of supervised tokens right (means of the last
-{len(last)} entries of the log, on training data).
+{recipe.steps:,} steps; {_end(logged[-_LAST:])}.
 Made with {found}, on {hardware(device)}.
 {picture}
 ```yaml
@@ -99,3 +98,12 @@ Made with {found}, on {hardware(device)}.
 
 None by itself: `focusllm eval passkey --model {recipe.base} --adapter PATH` measures it.
 """
+
+
+def _end(last: list[dict[str, Any]]) -> str:
+    """Say what the last entries of the log say; a run that is shorter than `logging_steps` has none."""
+    if not last:
+        return "nothing was logged of the loss"
+    loss, accuracy = (sum(line[name] for line in last) / len(last) for name in ("loss", "accuracy"))
+    means = f"means of the last {len(last)} entries of the log, on training data"
+    return f"at the end loss {loss:.3f} and {accuracy:.1%} of supervised tokens right ({means})"
