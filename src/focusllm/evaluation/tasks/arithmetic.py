@@ -7,7 +7,7 @@ is ours. MIT. Version 1.
 from dataclasses import dataclass
 
 from focusllm.errors import InputError
-from focusllm.evaluation.tasks.haystack import put_together, spread
+from focusllm.evaluation.tasks.haystack import line_breaks, other_needles, put_together, spread
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import first_number_is
 
@@ -38,7 +38,7 @@ class MathFind:
         kind = rng.choice((*_LARGEST, *_SMALLEST, "median"))
         lead = encode("Below is a long list of numbers, one a line.\n\n")
         text = f"\nWhat is the {kind} number of the list? It is"
-        question, line_break = encode(text), encode("\n")
+        question = encode(text)
         room = num_tokens - len(lead) - len(question)
         numbers: list[int] = []
         ids: list[int] = []
@@ -54,7 +54,7 @@ class MathFind:
             ids = ids[: len(ids) - len(encode(f"{numbers.pop()}\n"))] if numbers else ids
         if len(numbers) < 5:
             raise InputError(f"A {self.name} sample needs more than {num_tokens} tokens.")
-        rest = (line_break * room)[: room - len(ids)]
+        rest = line_breaks(encode, room - len(ids))
         return EvalSample([*lead, *ids, *rest, *question], (), text, (_found(kind, numbers),), depth, seed)
 
     def score(self, output: str, sample: EvalSample) -> float:
@@ -98,21 +98,13 @@ class CodeRun:
         ]
         argument = rng.randint(-10, 10)
         text = f"\n# What does f{names[0]}({argument}) return?\n# f{names[0]}({argument}) ="
-        used = set(names)
 
-        def filler(room: int) -> list[list[int]]:
-            lines: list[list[int]] = []
-            size = 0
-            while size < room:
-                name = rng.randrange(10_000, 10_000_000)
-                # Others call others, never those that are asked for.
-                if name not in used:
-                    inner = f"f{rng.randrange(10_000, 10_000_000)}(x)" if rng.random() < 0.7 else "x"
-                    lines.append(encode(_function(name, inner, rng.randint(-12, 17))))
-                    size += len(lines[-1])
-                    used.add(name)
-            return lines
+        def line_of(name: int) -> str:
+            # Others call others, never those that are asked for.
+            inner = f"f{rng.randrange(10_000, 10_000_000)}(x)" if rng.random() < 0.7 else "x"
+            return _function(name, inner, rng.randint(-12, 17))
 
+        filler = other_needles(encode, set(names), lambda: rng.randrange(10_000, 10_000_000), line_of)
         needles = list(zip(spread(depth, len(statements)), statements, strict=True))
         parts = ("# Many small functions.\n\n", text)
         prompt = put_together(encode, num_tokens, self.name, parts, needles, filler)

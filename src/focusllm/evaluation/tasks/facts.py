@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from focusllm.bundled.text import installation_texts, installation_words
-from focusllm.errors import InputError
+from focusllm.evaluation.tasks.haystack import check_room
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 
 WORDINGS = (
@@ -75,8 +75,7 @@ class Facts:
         question_text = QUESTION.format(k=key, e=entity)
         question, needle = encode(question_text), encode(f"\n{statement}\n")
         room = num_tokens - len(needle) - len(question)
-        if room < 0:
-            raise InputError(f"A facts sample needs at least {num_tokens - room} tokens; got {num_tokens}.")
+        check_room("facts", num_tokens, room)
         text = _real_text(encode, rng, room)
         line_break = encode("\n")[0]
         before = round(depth * room)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words
-from focusllm.errors import InputError
+from focusllm.evaluation.tasks.haystack import check_room, line_breaks
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import share_found
 
@@ -117,12 +117,10 @@ def _fitted(
     lead, question = map(encode, parts)
     room = num_tokens - len(lead) - len(question)
     smallest = len(encode(make(0)))
-    if room < smallest:
-        raise InputError(f"A {name} sample needs at least {num_tokens - room + smallest} tokens; got {num_tokens}.")
+    check_room(name, num_tokens, room - smallest)
     low, high = 0, room // least
     while low < high:
         middle = (low + high + 1) // 2
         low, high = (middle, high) if len(encode(make(middle))) <= room else (low, middle - 1)
     ids = encode(make(low))
-    breaks = (encode("\n") * room)[: room - len(ids)]
-    return [*lead, *ids, *breaks, *question]
+    return [*lead, *ids, *line_breaks(encode, room - len(ids)), *question]

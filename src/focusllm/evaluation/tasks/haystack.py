@@ -3,11 +3,13 @@
 from collections.abc import Callable, Sequence
 from functools import cache
 from itertools import chain, cycle, islice
+from typing import TypeVar
 
 from focusllm.bundled.text import installation_texts
 from focusllm.errors import InputError
 from focusllm.evaluation.tasks.sample import Encode
 
+T = TypeVar("T")
 # Gives lines of filler, as token ids, that have at least so many tokens together.
 Filler = Callable[[int], Sequence[Sequence[int]]]
 
@@ -15,6 +17,37 @@ Filler = Callable[[int], Sequence[Sequence[int]]]
 def spread(depth: float, count: int) -> list[float]:
     """Return the depths of several needles: the first where it is asked for, the others evenly round the text."""
     return [(depth + number / count) % 1.0 if number else depth for number in range(count)]
+
+
+def in_order(depth: float, sentences: Sequence[str]) -> list[tuple[float, str]]:
+    """Return sentences as needles, line by line from half a depth on to the end."""
+    start = depth / 2
+    return [
+        (start + (1 - start) * number / len(sentences), f"{sentence}\n") for number, sentence in enumerate(sentences)
+    ]
+
+
+def distinct(count: int, draw: Callable[[], str]) -> list[str]:
+    """Draw until there are so many different ones."""
+    found: dict[str, None] = {}
+    while len(found) < count:
+        found[draw()] = None
+    return list(found)
+
+
+def line_breaks(encode: Encode, count: int) -> list[int]:
+    """Return so many tokens that say nothing."""
+    return (encode("\n") * count)[:count]
+
+
+def check_room(name: str, num_tokens: int, room: int) -> None:
+    """Check that a sample of so many tokens has room left for filler.
+
+    Raises:
+        InputError: It has less than none.
+    """
+    if room < 0:
+        raise InputError(f"A {name} sample needs at least {num_tokens - room} tokens; got {num_tokens}.")
 
 
 def put_together(
@@ -41,8 +74,7 @@ def put_together(
     intro, question = map(encode, parts)
     hidden = [(depth, encode(text)) for depth, text in needles]
     room = num_tokens - len(intro) - len(question) - sum(len(ids) for _, ids in hidden)
-    if room < 0:
-        raise InputError(f"A {name} sample needs at least {num_tokens - room} tokens; got {num_tokens}.")
+    check_room(name, num_tokens, room)
     lines = [list(line) for line in filler(room)]
     excess = sum(map(len, lines)) - room
     while excess > 0:
@@ -63,6 +95,22 @@ def repeated(encode: Encode, unit: str) -> Filler:
     """Fill with one line, over and over."""
     ids = encode(unit)
     return lambda room: [ids] * (room // len(ids) + 1)
+
+
+def other_needles(encode: Encode, used: set[T], draw: Callable[[], T], line_of: Callable[[T], str]) -> Filler:
+    """Fill with lines like the needle's about things drawn, each of them once and none of those used before."""
+
+    def fill(room: int) -> list[list[int]]:
+        lines: list[list[int]] = []
+        size = 0
+        while size < room:
+            if (drawn := draw()) not in used:
+                used.add(drawn)
+                lines.append(encode(line_of(drawn)))
+                size += len(lines[-1])
+        return lines
+
+    return fill
 
 
 def real_text(encode: Encode, start: float) -> Filler:

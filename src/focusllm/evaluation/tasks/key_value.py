@@ -8,7 +8,7 @@ import random
 import uuid
 from dataclasses import dataclass
 
-from focusllm.errors import InputError
+from focusllm.evaluation.tasks.haystack import check_room, line_breaks
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import is_a_word_of
 
@@ -31,20 +31,19 @@ class KeyValue:
             InputError: The length cannot hold a single pair and the question.
         """
         rng = rng_of(seed)
-        wanted = (_identifier(rng), _identifier(rng))
+        wanted = (identifier(rng), identifier(rng))
         question_text = QUESTION.format(key=wanted[0])
-        head, asked, end, line_break = encode(INTRO), encode(_pair(*wanted)), encode("}"), encode("\n")
+        head, asked, end = encode(INTRO), encode(_pair(*wanted)), encode("}")
         question = encode(question_text)
         room = num_tokens - len(head) - len(asked) - len(end) - len(question)
-        if room < 0:
-            raise InputError(f"A {self.name} sample needs at least {num_tokens - room} tokens; got {num_tokens}.")
+        check_room(self.name, num_tokens, room)
         others: list[list[int]] = []
-        while room >= len(ids := encode(_pair(_identifier(rng), _identifier(rng)))):
+        while room >= len(ids := encode(_pair(identifier(rng), identifier(rng)))):
             others.append(ids)
             room -= len(ids)
         others.insert(round(depth * len(others)), asked)
-        rest = (line_break * room)[:room]
-        prompt = [*head, *(token for ids in others for token in ids), *end, *rest, *question]
+        pairs = (token for ids in others for token in ids)
+        prompt = [*head, *pairs, *end, *line_breaks(encode, room), *question]
         return EvalSample(prompt, (_pair(*wanted).strip(),), question_text, (wanted[1],), depth, seed)
 
     def score(self, output: str, sample: EvalSample) -> float:
@@ -52,7 +51,8 @@ class KeyValue:
         return is_a_word_of(output, sample.answer)
 
 
-def _identifier(rng: random.Random) -> str:
+def identifier(rng: random.Random) -> str:
+    """Draw a UUID."""
     return str(uuid.UUID(int=rng.getrandbits(128), version=4))
 
 

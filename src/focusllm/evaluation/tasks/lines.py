@@ -7,7 +7,7 @@ import random
 from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words
-from focusllm.evaluation.tasks.haystack import put_together
+from focusllm.evaluation.tasks.haystack import other_needles, put_together
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import last_number_is
 
@@ -32,19 +32,11 @@ class Lines:
         """
         rng = rng_of(seed)
         name, number = _name(rng), str(rng.randint(10_000, 99_999))
-        used = {name}
 
-        def filler(room: int) -> list[list[int]]:
-            lines: list[list[int]] = []
-            size = 0
-            while size < room:
-                other = _name(rng)
-                if other not in used:
-                    used.add(other)
-                    lines.append(encode(LINE.format(name=other, number=rng.randint(10_000, 99_999))))
-                    size += len(lines[-1])
-            return lines
+        def line_of(other: str) -> str:
+            return LINE.format(name=other, number=rng.randint(10_000, 99_999))
 
+        filler = other_needles(encode, {name}, lambda: _name(rng), line_of)
         needle, question = LINE.format(name=name, number=number), QUESTION.format(name=name)
         prompt = put_together(encode, num_tokens, self.name, (INTRO, question), [(depth, needle)], filler)
         return EvalSample(prompt, (needle.strip(),), question, (number,), depth, seed)

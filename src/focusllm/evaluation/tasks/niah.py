@@ -5,12 +5,20 @@ standard library's instead of essays) are ours, so scores are not to be mixed wi
 """
 
 import random
-import uuid
 from dataclasses import dataclass
 from typing import Literal
 
 from focusllm.bundled.text import installation_words
-from focusllm.evaluation.tasks.haystack import Filler, put_together, real_text, repeated, spread
+from focusllm.evaluation.tasks.haystack import (
+    Filler,
+    distinct,
+    other_needles,
+    put_together,
+    real_text,
+    repeated,
+    spread,
+)
+from focusllm.evaluation.tasks.key_value import identifier
 from focusllm.evaluation.tasks.passkey import FILLER
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import share_found
@@ -54,8 +62,8 @@ class Niah:
             InputError: The length cannot hold introduction, needles and question.
         """
         rng = rng_of(seed)
-        keys = _distinct(rng, self.keys, max(self.num_keys, self.num_queries))
-        values = _distinct(rng, self.values, len(keys) * self.num_values)
+        keys = distinct(max(self.num_keys, self.num_queries), lambda: _draw(rng, self.keys))
+        values = distinct(len(keys) * self.num_values, lambda: _draw(rng, self.values))
         stated = [
             (key, values[place * self.num_values + n]) for place, key in enumerate(keys) for n in range(self.num_values)
         ]
@@ -83,34 +91,19 @@ class Niah:
         if self.haystack == "text":
             return real_text(encode, rng.random())
 
-        def needles(room: int) -> list[list[int]]:
-            lines: list[list[int]] = []
-            size = 0
-            while size < room:
-                key = _draw(rng, self.keys)
-                if key not in used:
-                    used.add(key)
-                    lines.append(encode(self._needle(key, _draw(rng, self.values))))
-                    size += len(lines[-1])
-            return lines
+        def line_of(key: str) -> str:
+            return self._needle(key, _draw(rng, self.values))
 
-        return needles
+        return other_needles(encode, used, lambda: _draw(rng, self.keys), line_of)
 
 
 def _draw(rng: random.Random, kind: Kind) -> str:
     if kind == "number":
         return str(rng.randint(1_000_000, 9_999_999))
     if kind == "uuid":
-        return str(uuid.UUID(int=rng.getrandbits(128), version=4))
+        return identifier(rng)
     words = installation_words("evaluation")
     return f"{rng.choice(words)}-{rng.choice(words)}"
-
-
-def _distinct(rng: random.Random, kind: Kind, count: int) -> list[str]:
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found[_draw(rng, kind)] = None
-    return list(found)
 
 
 def _enumeration(names: list[str]) -> str:

@@ -10,7 +10,7 @@ The text repeats five sentences; somewhere among them a five-digit key is stated
 from dataclasses import dataclass
 from typing import Literal
 
-from focusllm.errors import InputError
+from focusllm.evaluation.tasks.haystack import check_room
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import first_number_is
 
@@ -59,8 +59,7 @@ class Passkey:
         question = encode("\n" + QUESTION)
         unit = encode(FILLER + separator)
         room = num_tokens - len(intro) - len(needle) - len(question)
-        if room < 0:
-            raise InputError(f"A passkey sample needs at least {num_tokens - room} tokens; got {num_tokens}.")
+        check_room("passkey", num_tokens, room)
         before = round(depth * (room // len(unit))) * len(unit)
         filler = (unit * (room // len(unit) + 1))[:room]
         prompt = intro + filler[:before] + needle + filler[before:] + question

@@ -3,11 +3,10 @@
 Source: RULER (arXiv 2404.06654), "vt". Generated here by its description; the wording is ours. MIT. Version 1.
 """
 
-import random
 import string
 from dataclasses import dataclass
 
-from focusllm.evaluation.tasks.haystack import put_together, repeated
+from focusllm.evaluation.tasks.haystack import distinct, in_order, put_together, repeated
 from focusllm.evaluation.tasks.passkey import FILLER
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import share_found
@@ -36,26 +35,21 @@ class VariableTracking:
             InputError: The length cannot hold introduction, assignments and question.
         """
         rng = rng_of(seed)
-        names = _names(rng, self.num_hops + 1)
+        names = distinct(self.num_hops + 1, lambda: "".join(rng.choices(string.ascii_uppercase, k=5)))
         value = str(rng.randint(10_000, 99_999))
         assigned = [value, *(f"VAR {name}" for name in names)]
         statements = [f"VAR {name} = {source}." for name, source in zip(names, assigned, strict=False)]
-        start = depth / 2
-        depths = [start + (1 - start) * number / len(statements) for number in range(len(statements))]
-        needles = [(place, f"{text}\n") for place, text in zip(depths, statements, strict=True)]
         question = QUESTION.format(value=value)
         prompt = put_together(
-            encode, num_tokens, self.name, (INTRO, question), needles, repeated(encode, f"{FILLER}\n")
+            encode,
+            num_tokens,
+            self.name,
+            (INTRO, question),
+            in_order(depth, statements),
+            repeated(encode, f"{FILLER}\n"),
         )
         return EvalSample(prompt, tuple(statements), question, tuple(names), depth, seed)
 
     def score(self, output: str, sample: EvalSample) -> float:
         """Return the share of variables the output names."""
         return share_found(output, sample.answers)
-
-
-def _names(rng: random.Random, count: int) -> list[str]:
-    found: dict[str, None] = {}
-    while len(found) < count:
-        found["".join(rng.choices(string.ascii_uppercase, k=5))] = None
-    return list(found)

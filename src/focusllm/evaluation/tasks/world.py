@@ -8,7 +8,7 @@ ones. MIT. Version 1.
 import random
 from dataclasses import dataclass, field
 
-from focusllm.evaluation.tasks.haystack import put_together, real_text
+from focusllm.evaluation.tasks.haystack import in_order, put_together, real_text
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 
 PEOPLE = ("Agnes", "Boris", "Clara", "Dmitri", "Edith", "Felix")
@@ -92,9 +92,7 @@ class SmallWorld:
             if (asked := _asked(rng, world, self.kind)) is not None:
                 break
         query, answer = asked
-        start = depth / 2
-        places = [start + (1 - start) * number / len(world.story) for number in range(len(world.story))]
-        needles = [(place, f"{sentence}\n") for place, sentence in zip(places, world.story, strict=True)]
+        needles = in_order(depth, world.story)
         question = f"\nQuestion: {query}\nAnswer:"
         prompt = put_together(
             encode, num_tokens, self.name, (INTRO, question), needles, real_text(encode, rng.random())
