@@ -104,6 +104,11 @@ def join_documents(documents: Sequence[CutDocument], local: Sequence[int], windo
     return SplitSequence(chunks, local, sum(document.num_repeated for document in documents))
 
 
+def pieces(total: int, at_once: int) -> list[slice]:
+    """Cut so many things into runs of at most so many."""
+    return [slice(first, min(first + at_once, total)) for first in range(0, total, at_once)]
+
+
 def block(token_ids: Sequence[int], bos_token_id: int | None) -> list[int]:
     """Put BOS before a run of tokens, unless it starts with it already or the tokenizer has none."""
     if bos_token_id is None or (token_ids and token_ids[0] == bos_token_id):

@@ -1,10 +1,13 @@
 """Files that appear whole or not at all, and the checksums that tell damage."""
 
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import xxhash
 
@@ -42,6 +45,23 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
     write_bytes(path, text.encode("utf-8"), mode)
 
 
+def opened_lines(path: Path, header: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Return the first of a file's JSON lines, which says what it is, and the others; start it with a header if new."""
+    drop_cut_line(path)
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if not lines:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        append_line(path, header)
+        return header, []
+    return json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
+
+
+def append_line(path: Path, record: dict[str, Any]) -> None:
+    """Append a JSON line."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
 def drop_cut_line(path: Path) -> None:
     """Drop what stands behind a file's last line break: a line whose writing was cut short."""
     if not path.exists():
@@ -55,6 +75,11 @@ def drop_cut_line(path: Path) -> None:
 def checksum(data: bytes) -> str:
     """Return the XXH3 checksum of some bytes: against accidents, not against malice."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def ids_checksum(token_ids: Sequence[int]) -> str:
+    """Return the checksum of some token ids."""
+    return checksum(array("I", token_ids).tobytes())
 
 
 def _sync_folder(folder: Path) -> None:

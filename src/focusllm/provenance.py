@@ -1,7 +1,6 @@
 """What a result was made with: versions, commit, hardware."""
 
 import platform
-import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -22,13 +21,17 @@ def versions() -> dict[str, str | None]:
 
 def commit() -> str | None:
     """Return the commit of the checkout this package is in, if it is in one."""
-    git = shutil.which("git")
-    if git is None:
-        return None
     # A package that is only installed within somebody's checkout is no part of it.
-    asked = f"{git} ls-files --error-unmatch __init__.py && {git} rev-parse HEAD"
-    ran = subprocess.run(asked, shell=True, cwd=Path(__file__).parent, capture_output=True, text=True)
-    return ran.stdout.split()[-1] if ran.returncode == 0 else None
+    return _git("rev-parse", "HEAD") if _git("ls-files", "--error-unmatch", "__init__.py") else None
+
+
+def _git(*arguments: str) -> str | None:
+    """Return what git says of the folder of this file; ``None`` where it is not there or objects."""
+    try:
+        ran = subprocess.run(["git", *arguments], cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return None
+    return ran.stdout.strip() if ran.returncode == 0 else None
 
 
 def hardware(device: torch.device | str) -> str:

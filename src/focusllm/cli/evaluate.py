@@ -74,7 +74,7 @@ def evaluate(
         raise ConfigurationError(
             "--policies say how FocusLLM decodes: leave out --system, --local-refresh and the like."
         )
-    grid, folder = Grid(_parse_lengths(lengths), depths, trials, seed), output or Path(task)
+    grid, folder = Grid(tuple(map(parse_length, lengths.split(","))), depths, trials, seed), output or Path(task)
     focus = loading.load_model(
         model, adapter, dtype, device, None, chunk_length=chunk_length, chunk_kv=chunk_kv, local_length=local_length,
         local_refresh=local_refresh, candidate_refresh=candidate_refresh,
@@ -104,10 +104,6 @@ def _report(folder: Path, title: str, records: Sequence[dict[str, Any]]) -> None
 def _check_known(option: str, name: str, known: Mapping[str, object]) -> None:
     if name not in known:
         raise ConfigurationError(f"{option} must be one of {', '.join(known)}; got {name!r}.")
-
-
-def _parse_lengths(text: str) -> tuple[int, ...]:
-    return tuple(parse_length(part) for part in text.split(","))
 
 
 def parse_length(text: str) -> int:

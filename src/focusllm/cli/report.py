@@ -8,8 +8,6 @@ import typer
 from focusllm.cli.progress import ERRORS
 from focusllm.errors import ConfigurationError
 
-_KINDS = (".html", ".md", ".csv")
-
 
 def report(
     runs: Annotated[
@@ -30,17 +28,17 @@ def report(
     from focusllm.evaluation.runs import find_runs
     from focusllm.files import write_text
 
+    makers = {
+        ".html": lambda found: html_page(found, title),
+        ".md": lambda found: markdown_page(found, title),
+        ".csv": csv_table,
+    }
     outputs = output or [Path("report.html")]
     for path in outputs:
-        if path.suffix not in _KINDS:
-            raise ConfigurationError(f"--output must end in one of {', '.join(_KINDS)}; got {str(path)!r}.")
+        if path.suffix not in makers:
+            raise ConfigurationError(f"--output must end in one of {', '.join(makers)}; got {str(path)!r}.")
     found = find_runs(runs)
     for path in outputs:
-        text = (
-            csv_table(found)
-            if path.suffix == ".csv"
-            else (html_page(found, title) if path.suffix == ".html" else markdown_page(found, title))
-        )
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
+        write_text(path, makers[path.suffix](found))
         ERRORS.print(f"{len(found)} runs are in {path}.", style="dim", highlight=False)

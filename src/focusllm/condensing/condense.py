@@ -9,6 +9,7 @@ from transformers.cache_utils import Cache
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch
 from focusllm.cache.layers import cache_tensors, rows_of
+from focusllm.chunking import pieces
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
 from focusllm.condensing.families import backbone_of, key_mover_of
@@ -48,9 +49,8 @@ class Condenser:
             token_ids = torch.cat((batch.candidate_ids.unsqueeze(1), token_ids), dim=1)
         rows, new_tokens = token_ids.shape
         held = batch.cache.get_seq_length()
-        for first in range(0, rows, rows_at_once or rows):
-            some = slice(first, min(first + (rows_at_once or rows), rows))
-            last = torch.arange(1, some.stop - first + 1, device=token_ids.device) * new_tokens - 1
+        for some in pieces(rows, rows_at_once or rows):
+            last = torch.arange(1, some.stop - some.start + 1, device=token_ids.device) * new_tokens - 1
             with self._gate.open_at(last):
                 self.extend(rows_of(batch.cache, some, rows, held), token_ids[some])
         candidates = CandidateKV(

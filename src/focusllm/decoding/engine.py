@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
-from focusllm.chunking import SplitSequence, block, prompt_block, split_sequence
+from focusllm.chunking import SplitSequence, block, pieces, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
@@ -114,12 +114,11 @@ class FocusEngine:
         for plan in self.planner.plan(documents, prompt_lengths, own):
             cache = empty_cache(self.base.config.num_hidden_layers, plan.prompt_length + SLACK)
             blocks = torch.tensor([self._chunk_block(documents[d][c]) for d, c in plan.places], device=self.device)
-            for first in range(0, len(blocks), plan.rows_at_once):
-                some = slice(first, min(first + plan.rows_at_once, len(blocks)))
+            for some in pieces(len(blocks), plan.rows_at_once):
                 self._condenser.extend(rows_of(cache, some, len(blocks)), blocks[some])
                 if progress is not None:
                     # The other processes are about as far.
-                    read = min(read + plan.chunk_length * (some.stop - first) * self.ranks.count, total)
+                    read = min(read + plan.chunk_length * (some.stop - some.start) * self.ranks.count, total)
                     progress(read, total)
             batch = ChunkBatch(plan.places, cache, num_own=blocks.shape[1])
             if self.config.chunk_kv == "int8":
@@ -193,24 +192,28 @@ class FocusEngine:
 
     def _refresh(self, state: FocusState) -> Made:
         """Make candidates again: all, those in focus (copies of their rows run ahead of the rest), or none."""
-        if len(state.pending) == self.config.candidate_refresh:
-            made = [(batch.places, self._condense_pending(batch, state)) for batch in state.chunks.visit(self.device)]
+        is_time_for_all = len(state.pending) == self.config.candidate_refresh
+        if not is_time_for_all and self.config.focus_share is None:
+            return []
+        at_once = self.planner.rows_at_once(len(state.pending) + 1)
+        if is_time_for_all:
+            batches = state.chunks.visit(self.device)
+            made = [(batch.places, self._condense_pending(batch, state, at_once)) for batch in batches]
             state.pending = []
             return self.ranks.gathered(made)
-        if self.config.focus_share is None:
-            return []
+        assert self.config.focus_share is not None  # or nothing is made again
         focus = state.focus(self.config.focus_share)
         wanted = [batch for batch in state.chunks.batches if focus.intersection(batch.places)]
         made = []
         for batch in state.chunks.visit(self.device, wanted):
             part = batch.part([row for row, place in enumerate(batch.places) if place in focus])
-            made.append((part.places, self._condense_pending(part, state)))
+            made.append((part.places, self._condense_pending(part, state, at_once)))
         return self.ranks.gathered(made)
 
-    def _condense_pending(self, batch: ChunkBatch, state: FocusState) -> CandidateKV:
+    def _condense_pending(self, batch: ChunkBatch, state: FocusState, at_once: int) -> CandidateKV:
         owners = [sequence for sequence, _ in batch.places]
         rows = torch.stack([tokens[owners] for tokens in state.pending], dim=1)
-        return self._condenser.condense(batch, rows, self.planner.rows_at_once(len(state.pending) + 1))
+        return self._condenser.condense(batch, rows, at_once)
 
     def _chunk_block(self, chunk: Sequence[int]) -> list[int]:
         return block(chunk, self.bos_token_id if self.config.chunk_bos else None)

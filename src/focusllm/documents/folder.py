@@ -16,7 +16,7 @@ from torch import Tensor
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
 from focusllm.cache.eight_bits import EightBitHome, EightBits
-from focusllm.chunking import cut_into_chunks
+from focusllm.chunking import cut_into_chunks, pieces
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
 from focusllm.errors import DocumentError
@@ -99,7 +99,7 @@ class DocumentFolder:
 
     def write(self, batch: ChunkBatch) -> None:
         """Write a batch of chunks; from now on it can be let go of."""
-        shards = [self._write_shard(batch, start, end) for start, end in _shard_rows(batch)]
+        shards = [self._write_shard(batch, rows.start, rows.stop) for rows in _shard_rows(batch)]
         self._manifest.batches.append(shards)
         write_manifest(self._path, self._manifest)
         batch.home = ShardHome(self._path, shards)
@@ -274,8 +274,8 @@ def _states_of(part: dict[str, Tensor], name: str) -> Tensor:
     return part[name] if scales is None else EightBits(part[name], scales).restored()
 
 
-def _shard_rows(batch: ChunkBatch) -> list[tuple[int, int]]:
+def _shard_rows(batch: ChunkBatch) -> list[slice]:
     """Cut a batch into runs of rows that are not too large for one file."""
     num_rows = len(batch.rows)
     at_once = max(_SHARD_BYTES * num_rows // batch.num_bytes_kept(), 1)
-    return [(start, min(start + at_once, num_rows)) for start in range(0, num_rows, at_once)]
+    return pieces(num_rows, at_once)

@@ -15,6 +15,7 @@ from transformers.cache_utils import DynamicCache
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.layers import cache_tensors
+from focusllm.chunking import block, cut_into_chunks
 from focusllm.condensing.families import family_of, key_mover_of
 from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, MissingDependencyError
@@ -47,9 +48,8 @@ class _Baseline:
         return self.model.window - max_new_tokens - 1
 
     def _with_bos(self, ids: Sequence[int]) -> Tensor:
-        bos = None if self.model.tokenizer is None else self.model.tokenizer.bos_token_id
-        lead = [] if bos is None or (ids and ids[0] == bos) else [bos]
-        return torch.tensor([[*lead, *ids]], device=self.model.device)
+        bos: Any = None if self.model.tokenizer is None else self.model.tokenizer.bos_token_id
+        return torch.tensor([block(ids, bos)], device=self.model.device)
 
     def _greedy(self, base: Any, ids: Sequence[int], max_new_tokens: int) -> list[int]:
         given = self._with_bos(ids)
@@ -156,8 +156,9 @@ class StreamingSystem(_Baseline):
                 scores = self._read(base, mover, cache, ids[:, start : start + block])
             new: list[int] = []
             while len(new) < max_new_tokens:
+                if new:
+                    scores = self._read(base, mover, cache, torch.tensor([new[-1:]], device=ids.device))
                 new.append(int(scores.argmax()))
-                scores = self._read(base, mover, cache, torch.tensor([new[-1:]], device=ids.device))
         return new
 
     def _read(self, base: Any, mover: Any, cache: DynamicCache, ids: Tensor) -> Tensor:
@@ -185,13 +186,13 @@ def _forget(cache: DynamicCache, mover: Any, count: int) -> None:
 
 @dataclass(frozen=True)
 class _OverChunks(_Baseline):
-    def _cut(self, prompt_ids: Sequence[int], max_new_tokens: int) -> tuple[list[Sequence[int]], Sequence[int]]:
+    def _cut(self, prompt_ids: Sequence[int], max_new_tokens: int) -> tuple[Sequence[Sequence[int]], Sequence[int]]:
         """Cut a prompt into chunks and the question; no chunks where all of it fits the window."""
         if len(prompt_ids) <= self._room(max_new_tokens):
-            return [], prompt_ids
+            return (), prompt_ids
         text, question = prompt_ids[:-_QUESTION_TOKENS], prompt_ids[-_QUESTION_TOKENS:]
         length = min(self.config.chunk_length, self._room(max_new_tokens) - _QUESTION_TOKENS)
-        return [text[start : start + length] for start in range(0, len(text), length)], question
+        return cut_into_chunks(text, length), question
 
 
 @dataclass(frozen=True)

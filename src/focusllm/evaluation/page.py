@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from focusllm.evaluation.report import curves, heat_map
+from focusllm.evaluation.report import as_markdown, curves, heat_map
 from focusllm.evaluation.runs import Run
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def markdown_page(runs: Sequence[Run], title: str) -> str:
     parts = [f"# {title}"]
     for task, group in _by_task(runs):
         parts.append(f"## {task}")
-        parts += [_markdown_table(table) for table in (_scores(group), _differences(group), _published(task)) if table]
+        parts += [as_markdown(table) for table in (_scores(group), _differences(group), _published(task)) if table]
     return "\n\n".join(parts) + "\n"
 
 
@@ -98,11 +98,6 @@ def _differences(runs: Sequence[Run]) -> Table:
 def _published(task: str) -> Table:
     rows = [list(row[1:]) for row in PUBLISHED if row[0] == task]
     return [["published, on another model", "model", "score in %", "source"], *rows] if rows else []
-
-
-def _markdown_table(table: Table) -> str:
-    head, *rows = [f"| {' | '.join(row)} |" for row in table]
-    return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
 
 
 def _html_table(table: Table) -> str:

@@ -5,10 +5,8 @@ the chunks are condensed for the local context there, and its tokens are scored 
 given its window in the same segments.
 """
 
-import json
 import math
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,8 @@ from focusllm.chunking import SplitSequence, cut_into_chunks
 from focusllm.decoding.engine import FocusEngine
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
-from focusllm.files import checksum, drop_cut_line
+from focusllm.evaluation.report import as_markdown
+from focusllm.files import append_line, ids_checksum, opened_lines
 from focusllm.model import FocusModel
 
 
@@ -76,7 +75,7 @@ class Perplexity:
             "config": self._model.config.to_dict(),
             "stride": self._stride,
             "num_tokens": len(self._ids),
-            "text_checksum": checksum(array("I", self._ids).tobytes()),
+            "text_checksum": ids_checksum(self._ids),
             "dtype": str(next(self._model.parameters()).dtype),
         }
 
@@ -136,29 +135,19 @@ def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], N
     Raises:
         InputError: The file holds another run.
     """
-    known = {segment.start: segment for segment in _read(output, scored.header())}
+    header = scored.header()
+    found, records = opened_lines(output, header)
+    if found != header:
+        raise InputError(f"{output} holds another run. Give another --output, or move the file.")
+    known = {record["start"]: Segment(**record) for record in records}
     segments = []
     for start in scored.starts():
         if start not in known:
             known[start] = scored.segment(start)
-            with output.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(vars(known[start])) + "\n")
+            append_line(output, vars(known[start]))
         segments.append(known[start])
         done(known[start])
     return segments
-
-
-def _read(output: Path, header: dict[str, Any]) -> Iterator[Segment]:
-    drop_cut_line(output)
-    lines = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
-    if not lines:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return
-    if json.loads(lines[0]) != header:
-        raise InputError(f"{output} holds another run. Give another --output, or move the file.")
-    for line in lines[1:]:
-        yield Segment(**json.loads(line))
 
 
 @dataclass(frozen=True)
@@ -196,11 +185,9 @@ def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionRes
 
 def perplexity_table(results: Sequence[PositionResult]) -> str:
     """Write the results as a Markdown table."""
-    lines = ["| positions | perplexity | 95% interval | tokens |", "|---|---|---|---|"]
+    table = [["positions", "perplexity", "95% interval", "tokens"]]
     for result in results:
         low, high = result.interval
-        lines.append(
-            f"| {result.start:,} to {result.end:,} | {result.perplexity:.2f} | {low:.2f} to {high:.2f} "
-            f"| {result.count:,} |"
-        )
-    return "\n".join(lines) + "\n"
+        positions, interval = f"{result.start:,} to {result.end:,}", f"{low:.2f} to {high:.2f}"
+        table.append([positions, f"{result.perplexity:.2f}", interval, f"{result.count:,}"])
+    return as_markdown(table) + "\n"

@@ -66,14 +66,18 @@ def score_of(record: dict[str, Any]) -> float:
 
 def markdown_table(results: Sequence[LengthResult]) -> str:
     """Write the results as a Markdown table."""
-    lines = ["| tokens | right | n | score | 95% interval | median seconds |", "|---|---|---|---|---|---|"]
+    table = [["tokens", "right", "n", "score", "95% interval", "median seconds"]]
     for result in results:
         low, high = result.interval
-        lines.append(
-            f"| {result.length:,} | {result.right} | {result.trials} | {result.score:.1%} "
-            f"| {low:.1%} to {high:.1%} | {result.seconds:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+        counts = [f"{result.length:,}", str(result.right), str(result.trials)]
+        table.append([*counts, f"{result.score:.1%}", f"{low:.1%} to {high:.1%}", f"{result.seconds:.2f}"])
+    return as_markdown(table) + "\n"
+
+
+def as_markdown(table: Sequence[Sequence[str]]) -> str:
+    """Write rows of cells, the first one the head, as a Markdown table."""
+    head, *rows = [f"| {' | '.join(row)} |" for row in table]
+    return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
 
 
 def csv_table(runs: "Sequence[Run]") -> str:

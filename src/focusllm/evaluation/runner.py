@@ -1,8 +1,6 @@
 """Running a task over lengths and depths; every sample is a line of a file, and a run can be taken up again."""
 
-import json
 import time
-from array import array
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 from focusllm.errors import InputError
 from focusllm.evaluation.systems import System
 from focusllm.evaluation.tasks.sample import EvalSample, Task
-from focusllm.files import checksum, drop_cut_line
+from focusllm.files import append_line, ids_checksum, opened_lines
 from focusllm.model import FocusModel
 from focusllm.provenance import hardware, versions
 
@@ -82,8 +80,7 @@ def run_grids(
         for output, records in runs.items():
             if sample is not None and output in missing:
                 records[seed] = _run_sample(task, systems[output], sample, model, length)
-                with output.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(records[seed]) + "\n")
+                append_line(output, records[seed])
             done(records[seed])
     return {output: list(records.values()) for output, records in runs.items()}
 
@@ -97,7 +94,7 @@ def _run_sample(task: Task, system: System, sample: EvalSample, model: FocusMode
     score = task.score(output, sample)
     return {
         "seed": sample.seed,
-        "prompt_checksum": checksum(array("I", sample.prompt_ids).tobytes()),
+        "prompt_checksum": ids_checksum(sample.prompt_ids),
         "length": length,
         "depth": round(sample.depth, 4),
         "answer": sample.answer,
@@ -123,13 +120,7 @@ def _header(task: Task, system: System, model: FocusModel, grid: Grid) -> dict[s
 
 
 def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    drop_cut_line(output)
-    lines = output.read_text(encoding="utf-8").splitlines() if output.exists() else []
-    if not lines:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(json.dumps(header) + "\n", encoding="utf-8")
-        return {}
-    found = json.loads(lines[0])
+    found, records = opened_lines(output, header)
     different = [
         name
         for name in ("task", "task_version", "system", "seed", "num_depths", "config")
@@ -137,4 +128,4 @@ def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]
     ]
     if different:
         raise InputError(f"{output} holds another run: {different} differ. Give another --output, or move the file.")
-    return {record["seed"]: record for record in map(json.loads, lines[1:])}
+    return {record["seed"]: record for record in records}

@@ -74,11 +74,11 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
 def _read(path: Path) -> Run:
     try:
         header, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        if not records:
-            raise InputError(f"{path} holds no samples yet.")
         run = Run(path, header, records, header["system"])
-        assert run.task
-        assert run.results
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError, AssertionError) as error:
-        raise error if isinstance(error, InputError) else InputError(f"{path} is not a run's file: {error}") from error
+        # Both are kept, or looked up, anyway; what has neither is no run.
+        _ = run.task, run.results
+    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path} is not a run's file: {error}") from error
+    if not records:
+        raise InputError(f"{path} holds no samples yet.")
     return run
