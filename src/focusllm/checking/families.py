@@ -108,8 +108,7 @@ def tiny_base_of(config: PreTrainedConfig) -> nn.Module:
     if values.get("sliding_window"):
         kept["sliding_window"] = 64
     torch.manual_seed(7)
-    small = type(config)(**{**values, **kept})
-    base = AutoModelForCausalLM.from_config(small, dtype=torch.float64, experts_implementation="eager").eval()
+    base = _made(type(config)(**{**values, **kept}))
     with torch.no_grad():
         for parameter in base.parameters():
             # Wide enough for attention to matter.
@@ -191,10 +190,14 @@ def _wrapped(base: nn.Module, config: FocusConfig) -> FocusModel:
 def _with_short_windows(base: nn.Module) -> nn.Module:
     config = deepcopy(base.config)
     config.sliding_window = _SEEN  # type: ignore[union-attr]
-    torch.manual_seed(7)
-    made = AutoModelForCausalLM.from_config(config, dtype=torch.float64, experts_implementation="eager").eval()
+    made = _made(config)  # type: ignore[arg-type]
     made.load_state_dict(base.state_dict())
     return made
+
+
+def _made(config: PreTrainedConfig) -> nn.Module:
+    # The grouped matrix products of experts know no double precision.
+    return AutoModelForCausalLM.from_config(config, dtype=torch.float64, experts_implementation="eager").eval()
 
 
 def _guesses(model_type: str, base: Any) -> Iterator[AttentionFamily]:
@@ -226,8 +229,8 @@ def _has_other_positions(backbone: nn.Module, config: Any) -> bool:
 
 
 def _has_all(module: nn.Module, roles: dict[str, str]) -> bool:
-    found = [next((one for name in names.split("/") if (one := getattr(module, name, None)) is not None), None)
-             for names in roles.values()]  # fmt: skip
+    row = AttentionFamily("", projections=roles)
+    found = (getattr(module, row.attribute_of(module, role), None) for role in roles)
     return all(isinstance(one, nn.Linear | Conv1D) for one in found)
 
 

@@ -39,7 +39,7 @@ class TwoModels:
         for name, projection in model.adapter.projections.items():
             _, layer, role = name.split(".")
             attention = attention_modules(self._other, family)[int(layer)]
-            _overwrite(getattr(attention, family.attribute_of(attention, role)), projection)
+            _overwrite(family.projection_of(attention, role), projection)
 
     @torch.no_grad()
     def logits(self, chunks: Sequence[Sequence[int]], local: Sequence[int], decoded: Sequence[int]) -> Tensor:

@@ -55,7 +55,7 @@ def fingerprint_of(base: PreTrainedModel) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for attention in attention_modules(base, family):
         for role in family.projections:
-            layer = getattr(attention, family.attribute_of(attention, role))
+            layer = family.projection_of(attention, role)
             layer = layer.base_layer if isinstance(layer, CandidateProjection) else layer
             if not is_dense(layer):
                 return QUANTIZED
@@ -69,10 +69,9 @@ def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusCon
     """Write an adapter folder; each file appears whole or not at all, the configuration last."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.detach().contiguous().cpu() for name, value in adapter.parameters().items()}
-    with written_atomically(folder / WEIGHTS_NAME) as path:
-        save_file(tensors, path, metadata={"format": "pt"})
-    base_name = str(getattr(base.config, "_name_or_path", "") or "")
+    tensors = adapter.parameters()
+    write_weights(folder, tensors)
+    base_name = base_name_of(base)
     record = {
         "format": "focusllm",
         "format_version": FORMAT_VERSION,
@@ -84,6 +83,18 @@ def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusCon
     if not (folder / CARD_NAME).exists():
         write_text(folder / CARD_NAME, _model_card(base_name, config, tensors))
     write_text(folder / CONFIG_NAME, json.dumps(record, indent=2) + "\n")
+
+
+def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write the weights file of a folder, whole or not at all."""
+    with written_atomically(folder / WEIGHTS_NAME) as path:
+        kept = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+        save_file(kept, path, metadata={"format": "pt"})
+
+
+def base_name_of(base: PreTrainedModel) -> str:
+    """Return the name or path a base was loaded by; empty where it was not loaded."""
+    return str(getattr(base.config, "_name_or_path", "") or "")
 
 
 def read_adapter_record(folder: str | Path) -> AdapterRecord:

@@ -100,8 +100,7 @@ def bytes_per_token(base: PreTrainedModel) -> int:
     total = 0
     for attention in attention_modules(base, family):
         for role in family.roles_of(("k", "v")):
-            layer: Any = getattr(attention, family.attribute_of(attention, role))
-            total += layer.out_features * base.dtype.itemsize
+            total += family.projection_of(attention, role).out_features * base.dtype.itemsize
     return total
 
 

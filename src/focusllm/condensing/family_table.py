@@ -97,6 +97,10 @@ class AttentionFamily:
         names = self.projections[role].split("/")
         return next((name for name in names if getattr(attention, name, None) is not None), names[0])
 
+    def projection_of(self, attention: nn.Module, role: str) -> Any:
+        """Return the projection of a role, as it stands in an attention module."""
+        return getattr(attention, self.attribute_of(attention, role))
+
 
 _GPT2 = AttentionFamily(
     "gpt2",
@@ -116,6 +120,18 @@ _BLOOM = AttentionFamily(
     forwards_options=False,
     note="ALiBi",
 )
+_GPTJ = AttentionFamily(
+    "gptj",
+    projections=_WITH_OUT_PROJ,
+    attention="attn",
+    layers="h",
+    rotary=None,
+    rotary_table=True,
+    pairs_neighbors=True,
+    uses_interface=False,
+    forwards_options=False,
+    note="partly rotary positions",
+)
 _DEEPSEEK = AttentionFamily(
     "deepseek_v3",
     projections=_COMPRESSED,
@@ -130,18 +146,7 @@ _ROWS = (
     AttentionFamily("biogpt", projections=_WITH_OUT_PROJ, rotary=None, note="absolute positions"),
     AttentionFamily("bitnet"),
     _BLOOM,
-    AttentionFamily(
-        "codegen",
-        projections=MappingProxyType({"qkv": "qkv_proj", "o": "out_proj"}),
-        attention="attn",
-        layers="h",
-        rotary=None,
-        rotary_table=True,
-        pairs_neighbors=True,
-        uses_interface=False,
-        forwards_options=False,
-        note="partly rotary positions",
-    ),
+    replace(_GPTJ, model_type="codegen", projections=MappingProxyType({"qkv": "qkv_proj", "o": "out_proj"})),
     AttentionFamily("cohere", pairs_neighbors=True),
     AttentionFamily("cohere2", pairs_neighbors=True, has_positions=_sliding_layers, note=_SLIDING),
     AttentionFamily("cwm", note=_SLIDING),
@@ -187,18 +192,7 @@ _ROWS = (
         forwards_options=False,
         note=f"absolute positions; {_SLIDING}",
     ),
-    AttentionFamily(
-        "gptj",
-        projections=_WITH_OUT_PROJ,
-        attention="attn",
-        layers="h",
-        rotary=None,
-        rotary_table=True,
-        pairs_neighbors=True,
-        uses_interface=False,
-        forwards_options=False,
-        note="partly rotary positions",
-    ),
+    _GPTJ,
     AttentionFamily("granite"),
     AttentionFamily("granitemoe", note="mixture of experts"),
     AttentionFamily("granitemoeshared", note="mixture of experts"),

@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME
+from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, base_name_of, write_weights
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
 from focusllm.config import FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
-from focusllm.files import write_text, written_atomically
+from focusllm.files import write_text
 
 # PEFT's name for our two matrices.
 _PARTS = {"candidate_down": "lora_A", "candidate_up": "lora_B"}
@@ -62,15 +62,14 @@ def save_as_peft(
     for name, value in adapter.parameters().items():
         place, part = name.rsplit(".", 1)
         targets.add(paths[place])
-        tensors[f"{_PREFIX}{paths[place]}.{_PARTS[part]}.weight"] = value.detach().contiguous().cpu()
+        tensors[f"{_PREFIX}{paths[place]}.{_PARTS[part]}.weight"] = value
     Path(folder).mkdir(parents=True, exist_ok=True)
-    with written_atomically(Path(folder) / WEIGHTS_NAME) as path:
-        save_file(tensors, path, metadata={"format": "pt"})
+    write_weights(Path(folder), tensors)
     record = {
         **_PLAIN,
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": str(getattr(base.config, "_name_or_path", "") or ""),
+        "base_model_name_or_path": base_name_of(base),
         "r": config.rank,
         "lora_alpha": config.rank,
         "lora_dropout": 0.0,
