@@ -51,10 +51,10 @@ def evaluate(
 
     passkey: a five-digit key in repeated sentences, as in Landmark Attention; passkey-infinitebench: as in
     InfiniteBench; facts: a fact in real text, in wordings and words the bundled model was never trained on;
-    facts-second: the same in other wordings; number-string, key-value, math-find, code-run: after InfiniteBench; lines:
-    after LongEval; niah-single-1 to -3, niah-multikey-1 to -3, niah-multivalue, niah-multiquery, variable-tracking,
-    common-words, frequent-words: after RULER; world-person, -thing, -holder, -count, -before: a small world, after
-    bAbI. All are generated, with seeds.
+    facts-second, facts-third: the same in other wordings; number-string, key-value, math-find, code-run: after
+    InfiniteBench; lines: after LongEval; niah-single-1 to -3, niah-multikey-1 to -3, niah-multivalue, niah-multiquery,
+    variable-tracking, common-words, frequent-words: after RULER; world-person, -thing, -holder, -count, -before: a
+    small world, after bAbI. All are generated, with seeds.
 
     Systems: focusllm; the base given the end, the start or both ends of the text (base-end, base-start, base-ends),
     all of it with its positions scaled (base-stretched, base-ntk, base-yarn), a sliding window with attention sinks

@@ -45,6 +45,21 @@ SECOND_WORDINGS = (
     "Ask three people for the {k} of {e} and all three will answer {v}.",
     "Ranked first on the list for {e} stands {v}, described there as the {k}.",
 )
+# Written before the training data was changed again, and first measured behind that.
+THIRD_WORDINGS = (
+    "Nobody in the valley remembers a time when the {k} of {e} was not {v}.",
+    "For its centenary, {e} printed {v} on every mug, since that is the {k}.",
+    "Guidebooks disagree on much about {e}, though never on the {k}: always {v}.",
+    "Thanks to a typing error, {e} nearly lost {v}, the {k} it treasures.",
+    "The first thing a new employee of {e} memorizes is the {k}, namely {v}.",
+    "Between the minutes and the budget there is a line giving {v} as the {k} of {e}.",
+    "Neither rain nor rumor could persuade {e} to trade its {k}, {v}, for another.",
+    "A brass tag hung above the stairs at {e} bears the {k}, {v}.",
+    "Whenever a stranger inquires after the {k}, the porter of {e} mutters {v}.",
+    "Having studied {e} for a decade, she is certain that {v} served as its {k}.",
+    "It says {v} in the margin, right where one would expect the {k} of {e}.",
+    "Few neighbors of {e} could name its {k} offhand, but the mayor recited {v} at once.",
+)
 QUESTION = "\nQuestion: What is the {k} of {e}?\nAnswer:"
 _NAME_PARTS = (
     ("Al", "Ber", "Cor", "Dun", "El", "Fen", "Gar", "Hol", "Is", "Jor", "Kel", "Lor", "Mor", "Nor", "Os", "Per"),

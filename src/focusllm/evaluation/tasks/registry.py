@@ -1,7 +1,7 @@
 """The benchmarks by the names people type."""
 
 from focusllm.evaluation.tasks.arithmetic import CodeRun, MathFind
-from focusllm.evaluation.tasks.facts import SECOND_WORDINGS, Facts
+from focusllm.evaluation.tasks.facts import SECOND_WORDINGS, THIRD_WORDINGS, Facts
 from focusllm.evaluation.tasks.frequency import CommonWords, FrequentWords
 from focusllm.evaluation.tasks.key_value import KeyValue
 from focusllm.evaluation.tasks.lines import Lines
@@ -15,6 +15,7 @@ from focusllm.evaluation.tasks.world import WORLD
 _GENERATED: tuple[Task, ...] = (
     Facts(),
     Facts("facts-second", SECOND_WORDINGS),
+    Facts("facts-third", THIRD_WORDINGS),
     NumberString(),
     KeyValue(),
     Lines(),
