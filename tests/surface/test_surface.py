@@ -25,6 +25,7 @@ OPTIONS = {
     "convert": "chunk_length dtype model output source to",
     "demo": "device dtype seed tokens",
     "train": "config only_try overrides",
+    "ablate": "config",
     "models": "check names",
     "eval": f"{_MODEL} depths lengths local_length output policies seed system task trials",
 }

@@ -6,7 +6,7 @@ import sys
 import typer
 
 from focusllm import __version__
-from focusllm.cli import ask, chat, convert, demo, estimate, evaluate, index, models, perplexity, report, train
+from focusllm.cli import ablate, ask, chat, convert, demo, estimate, evaluate, index, models, perplexity, report, train
 from focusllm.errors import FocusError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("eval")(evaluate.evaluate)
 app.command("perplexity")(perplexity.perplexity)
 app.command("report")(report.report)
 app.command("train")(train.train)
+app.command("ablate")(ablate.ablate)
 app.command("convert")(convert.convert)
 app.command("models")(models.models)
 

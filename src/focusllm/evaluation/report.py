@@ -61,7 +61,7 @@ def by_length(records: Sequence[dict[str, Any]]) -> list[LengthResult]:
 
 def score_of(record: dict[str, Any]) -> float:
     """Return a sample's score; runs of earlier versions only say whether it was right."""
-    return float(record.get("score", record["is_right"]))
+    return float(record["score"] if "score" in record else record["is_right"])
 
 
 def markdown_table(results: Sequence[LengthResult]) -> str:

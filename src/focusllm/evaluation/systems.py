@@ -73,18 +73,26 @@ class FocusSystem:
         model: The model.
         settings: How it decodes; as it is configured, by default.
         reading: The chunks read last, shared with systems that differ in settings alone.
+        name: What results call it; by default they say how it decodes.
     """
 
     def __init__(
-        self, model: FocusModel, settings: Mapping[str, Any] | None = None, reading: Reading | None = None
+        self,
+        model: FocusModel,
+        settings: Mapping[str, Any] | None = None,
+        reading: Reading | None = None,
+        name: str | None = None,
     ) -> None:
         self._model = model
+        self._name = name
         self._config = model.config.changed(settings or {})
         self._reading = reading or Reading()
 
     @property
     def name(self) -> str:
         """The name results carry."""
+        if self._name is not None:
+            return self._name
         focus = "" if self._config.focus_share is None else f", {self._config.focus_share} in focus"
         return (
             f"focusllm ({self._config.local_refresh} local, candidates every {self._config.candidate_refresh}{focus})"

@@ -1,18 +1,17 @@
 """Recipes: a YAML file that says on what, from what and how an adapter is trained."""
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.config import FocusConfig
-from focusllm.errors import ConfigurationError, InputError
+from focusllm.errors import ConfigurationError
 from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
 from focusllm.training.fact_source import FactSource
+from focusllm.training.settings import build_settings, override, parse_override, read_settings
 from focusllm.training.text_sources import INSTALLATION, RecordSource, TextSource, read_records, read_texts
 
 DATA_KINDS = ("facts", "continuation", "reconstruction", "records")
@@ -95,50 +94,24 @@ class Recipe:
             raise ConfigurationError("`data` is empty; name at least one source, such as {kind: facts}.")
 
 
-def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe and apply ``key=value`` overrides (``draws.row_tokens=4096``).
+def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: The YAML file.
+        overrides: Settings that replace the file's, by their dotted names, or written ``NAME=VALUE``
+            (``focus.rank=8``); ``draws.row_tokens`` is that of all stages.
 
     Raises:
         InputError: The file cannot be read, or is not YAML.
         ConfigurationError: A name is unknown, or a value out of range.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no recipe at {str(path)!r}.")
-    try:
-        values = _load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a YAML file: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path} must hold settings by name, such as `base: …`; found {type(values).__name__}.")
-    for override in overrides:
-        _override(values, override)
+    values = read_settings(path, "recipe")
+    by_name = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
+    for name, value in by_name:
+        override(values, name, value)
     return _recipe(values, path.parent)
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 5e-4 is a number, which YAML 1.1 takes for text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _load(text: str) -> Any:
-    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes plain values only
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    name, separator, text = override.partition("=")
-    if not separator:
-        raise ConfigurationError(f"An override is written NAME=VALUE; got {override!r}.")
-    *parents, last = name.split(".")
-    for parent in parents:
-        values = values.setdefault(parent, {})
-        if not isinstance(values, dict):
-            raise ConfigurationError(f"{name!r} cannot be set: {parent!r} has no settings by name in it.")
-    values[last] = _load(text)
 
 
 def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
@@ -150,23 +123,10 @@ def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
         values["focus"] = FocusConfig.from_dict(values["focus"])
     if "draws" in values:
         stages = values["draws"] if isinstance(values["draws"], list) else [values["draws"]]
-        values["draws"] = [_build(DrawSettings, stage, "draws") for stage in stages]
+        values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in stages]
     if "data" in values:
-        values["data"] = [_build(DataSettings, entry, "data") for entry in values["data"]]
-    return _build(Recipe, {**values, "folder": folder}, "the recipe")
-
-
-def _build(kind: Any, values: Any, place: str) -> Any:
-    if not isinstance(values, Mapping):
-        raise ConfigurationError(f"`{place}` must hold settings by name; got {values!r}.")
-    known = [known_field.name for known_field in fields(kind)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigurationError(f"Unknown settings {unknown} in {place}. Accepted are {known}.")
-    try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-    except TypeError as error:
-        raise ConfigurationError(f"Settings in {place} are incomplete or of the wrong type: {error}.") from error
+        values["data"] = [build_settings(DataSettings, entry, "data") for entry in values["data"]]
+    return build_settings(Recipe, {**values, "folder": folder}, "the recipe")
 
 
 def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ExampleDrawer:

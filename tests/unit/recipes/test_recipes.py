@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from transformers import TrainingArguments
 
+from focusllm.ablations.settings import read_ablation
 from focusllm.training.recipe import read_recipe
 
 FOLDER = Path(__file__).parents[3] / "recipes"
-RECIPES = sorted(path for path in FOLDER.rglob("*.yaml"))
+ABLATIONS = sorted(FOLDER.rglob("ablations.yaml"))
+RECIPES = sorted(path for path in FOLDER.rglob("*.yaml") if path not in ABLATIONS)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
@@ -18,6 +20,11 @@ def test_recipes_hold_known_settings(path: Path) -> None:
     assert set(recipe.arguments) <= {field.name for field in fields(TrainingArguments)}
     config = recipe.arguments.get("deepspeed")
     assert config is None or (FOLDER.parent / config).is_file()
+
+
+@pytest.mark.parametrize("path", ABLATIONS, ids=[path.parent.name for path in ABLATIONS])
+def test_ablations_can_be_read(path: Path) -> None:
+    assert len(read_ablation(path).variants) > 1
 
 
 def test_the_paper_s_recipe_and_the_bundled_one_are_among_them() -> None:

@@ -1,0 +1,97 @@
+"""Settings files: YAML as people write it, settings replaced by their dotted names, dataclasses made of them."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from focusllm.errors import ConfigurationError, InputError
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: 5e-4 is a number, which YAML 1.1 takes for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
+
+def _load(text: str) -> Any:
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes plain values only
+
+
+def read_settings(path: Path, what: str) -> dict[str, Any]:
+    """Read the settings in a YAML file by their names.
+
+    Args:
+        path: The file.
+        what: What it should be, for errors: "recipe".
+
+    Raises:
+        InputError: The file cannot be read, or does not hold settings by name.
+    """
+    if not path.is_file():
+        raise InputError(f"There is no {what} at {str(path)!r}.")
+    try:
+        values = _load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} is not a YAML file: {error}") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path} must hold settings by name, such as `base: …`; found {type(values).__name__}.")
+    return values
+
+
+def parse_override(override: str) -> tuple[str, Any]:
+    """Read ``NAME=VALUE``; the value is YAML.
+
+    Raises:
+        ConfigurationError: There is no ``=``.
+    """
+    name, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigurationError(f"An override is written NAME=VALUE; got {override!r}.")
+    return name, _load(text)
+
+
+def override(values: dict[str, Any], name: str, value: Any) -> None:
+    """Set what a dotted name stands for; a name of settings in a list sets them in every entry of it.
+
+    Raises:
+        ConfigurationError: A part of the name stands for a plain value.
+    """
+    parent, _, rest = name.partition(".")
+    if not rest:
+        values[name] = value
+        return
+    found = values.setdefault(parent, {})
+    for entry in found if isinstance(found, list) else [found]:
+        if not isinstance(entry, dict):
+            raise ConfigurationError(f"{name!r} cannot be set: {parent!r} has no settings by name in it.")
+        override(entry, rest, value)
+
+
+def build_settings(kind: Any, values: Any, place: str) -> Any:
+    """Make a dataclass of settings.
+
+    Args:
+        kind: The dataclass.
+        values: Its fields by name; lists become tuples.
+        place: Where they stand, for errors.
+
+    Raises:
+        ConfigurationError: A name is unknown, one is missing, or a value is refused.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"`{place}` must hold settings by name; got {values!r}.")
+    known = [known_field.name for known_field in fields(kind)]
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        raise ConfigurationError(f"Unknown settings {unknown} in {place}. Accepted are {known}.")
+    try:
+        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    except TypeError as error:
+        raise ConfigurationError(f"Settings in {place} are incomplete or of the wrong type: {error}.") from error

@@ -1,0 +1,45 @@
+"""What an ablation's table says, against sums made by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from focusllm.ablations.report import ablation_table, outcomes
+from focusllm.ablations.run import Records
+from focusllm.ablations.settings import Ablation, Variant
+
+
+def run(*scores: float, length: int = 100) -> list[dict]:
+    return [{"seed": f"{length}/{n}", "length": length, "score": score} for n, score in enumerate(scores)]
+
+
+ABLATION = Ablation(
+    Path("recipe.yaml"), Path("out"), (Variant("whole"), Variant("half", {"steps": 1}, seeds=1)),
+    tasks=("passkey",), lengths=(100, 200), seeds=2,
+)  # fmt: skip
+RECORDS: Records = {
+    ("whole", "passkey", 0): run(1, 1, 0, 1) + run(1, 1, length=200),
+    ("whole", "passkey", 1): run(0, 0, 0, 0) + run(1, 1, length=200),
+    ("half", "passkey", 0): run(0, 1, 0, 0) + run(1, 1, length=200),
+}
+
+
+def test_seeds_are_put_together_and_variants_compared_on_the_seeds_both_have() -> None:
+    whole, half, *_ = outcomes(ABLATION, RECORDS)
+    assert (whole.score, whole.by_seed) == (3 / 8, [0.75, 0.0])
+    assert (half.score, half.by_seed) == (0.25, [0.25])
+    # Only seed 0 counts on both sides: 0.25 against 0.75, not against 3 of 8.
+    difference, (low, high) = half.difference
+    assert difference == pytest.approx(-0.5)
+    assert low == -1
+    assert high == 0
+
+
+def test_the_table_has_a_line_for_each_and_compares_the_first_with_nothing() -> None:
+    lines = ablation_table(list(outcomes(ABLATION, RECORDS))).splitlines()
+    assert len(lines) == 2 + 4
+    assert lines[2].startswith("| passkey | 100 | whole | 8 | 37.5% | 13.7% to 69.4% | 75%, 0% |")
+    assert lines[2].endswith("|  |  |")
+    assert lines[3].endswith("| -50.0% | -100.0% to +0.0% |")
+    # Two variants with the same scores differ by nothing, which is said.
+    assert lines[5].endswith("| +0.0% | +0.0% to +0.0% |")
