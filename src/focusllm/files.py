@@ -77,6 +77,15 @@ def checksum(data: bytes) -> str:
     return xxhash.xxh3_128_hexdigest(data)
 
 
+def file_checksum(path: Path) -> str:
+    """Return the checksum of a file's bytes, read piece by piece."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def ids_checksum(token_ids: Sequence[int]) -> str:
     """Return the checksum of some token ids."""
     return checksum(array("I", token_ids).tobytes())

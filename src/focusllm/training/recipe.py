@@ -9,10 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError
+from focusllm.training.corpora import INSTALLATION, Corpus
 from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
 from focusllm.training.fact_source import FactSource
 from focusllm.training.settings import build_settings, override, parse_override, read_settings
-from focusllm.training.text_sources import INSTALLATION, RecordSource, TextSource, read_records, read_texts
+from focusllm.training.text_sources import RecordSource, TextSource
 
 DATA_KINDS = ("facts", "continuation", "reconstruction", "records")
 
@@ -24,25 +25,42 @@ class DataSettings:
     Attributes:
         kind: ``facts`` (generated), ``continuation`` or ``reconstruction`` (of text), or ``records``.
         share: Its share of the samples, next to those of the other sources.
-        files: Files and globs, from the recipe's folder on; or the text of the Python installation.
+        files: Files and globs, from the recipe's folder on; by default the text of the Python installation.
+        dataset: A data set on the Hub, or its folder, in place of files; it is streamed.
+        subset: Its subset (``name`` in the library ``datasets``).
+        split: Its split.
+        limit: At most so many of its first texts or records.
         max_supervised: Most supervised positions of a sample.
     """
 
     kind: str
     share: float = 1.0
-    files: str | tuple[str, ...] = (INSTALLATION,)
+    files: str | tuple[str, ...] | None = None
+    dataset: str | None = None
+    subset: str | None = None
+    split: str = "train"
+    limit: int | None = None
     max_supervised: int = 16
 
-    @property
-    def patterns(self) -> tuple[str, ...]:
-        """The files and globs; one may be given without a list."""
-        return (self.files,) if isinstance(self.files, str) else self.files
+    def corpus(self, folder: Path) -> Corpus:
+        """Return where its texts or records come from; one file may be given without a list."""
+        default = () if self.dataset else (INSTALLATION,)
+        files = (self.files,) if isinstance(self.files, str) else self.files or default
+        return Corpus(files, folder, self.dataset, self.subset, self.split, self.limit)
 
     def __post_init__(self) -> None:
         if self.kind not in DATA_KINDS:
             raise ConfigurationError(f"`kind` of a data source must be one of {DATA_KINDS}; got {self.kind!r}.")
         if self.share <= 0:
             raise ConfigurationError(f"`share` of a data source must be above 0; got {self.share!r}.")
+        if self.limit is not None and (isinstance(self.limit, bool) or self.limit < 1):
+            raise ConfigurationError(f"`limit` of a data source must be a positive number; got {self.limit!r}.")
+        if self.files and self.dataset:
+            raise ConfigurationError(f"Give `files` ({self.files!r}) or a `dataset` ({self.dataset!r}), not both.")
+        if self.subset and not self.dataset:
+            raise ConfigurationError(f"`subset` is {self.subset!r}, but no `dataset` is given that could have it.")
+        if self.kind == "records" and not (self.files or self.dataset):
+            raise ConfigurationError("`records` need `files` or a `dataset`.")
 
 
 @dataclass(frozen=True)
@@ -138,14 +156,16 @@ def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ExampleDr
 
 
 def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Source:
+    corpus = settings.corpus(folder)
+    if settings.kind == "records":
+        return RecordSource(corpus.record_tokens(tokenizer), settings.max_supervised)
+    documents = corpus.text_tokens(tokenizer)
+    if settings.kind != "facts":
+        return TextSource(documents, settings.kind, settings.max_supervised)  # type: ignore[arg-type]
+    texts = list(corpus.texts())
+    lines = [line for text in texts for line in text.splitlines(keepends=True) if line.strip()]
+
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
-    if settings.kind == "records":
-        return RecordSource(list(read_records(settings.patterns, folder, tokenizer)), settings.max_supervised)
-    texts = list(read_texts(settings.patterns, folder))
-    documents = [encode(text) for text in texts]
-    if settings.kind == "facts":
-        lines = [line for text in texts for line in text.splitlines(keepends=True) if line.strip()]
-        return FactSource(encode, lines, sum(map(len, texts)) / sum(map(len, documents)))
-    return TextSource(documents, settings.kind, settings.max_supervised)  # type: ignore[arg-type]
+    return FactSource(encode, lines, sum(map(len, texts)) / sum(documents.lengths))

@@ -15,7 +15,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from focusllm.condensing.adapter_files import load_adapter, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
-from focusllm.files import checksum, drop_cut_line, write_text
+from focusllm.files import drop_cut_line, file_checksum, write_text
 from focusllm.training.objective import FocusObjective
 from focusllm.training.packing import PackedBatch
 
@@ -100,7 +100,7 @@ class _CompleteMarker(TrainerCallback):
         PartialState().wait_for_everyone()
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"  # type: ignore[arg-type]
         if state.is_world_process_zero and folder.is_dir():
-            checksums = {path.name: checksum(path.read_bytes()) for path in folder.iterdir() if path.is_file()}
+            checksums = {path.name: file_checksum(path) for path in folder.iterdir() if path.is_file()}
             write_text(folder / COMPLETE_NAME, json.dumps(checksums))
 
 
@@ -131,7 +131,7 @@ def _damage(folder: Path) -> str | None:
         return f"its {COMPLETE_NAME} is damaged"
     for name, expected in checksums.items():
         try:
-            found = checksum((folder / name).read_bytes())
+            found = file_checksum(folder / name)
         except OSError:
             return f"its {name} is missing"
         if found != expected:

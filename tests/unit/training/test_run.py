@@ -208,6 +208,10 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("steps", ConfigurationError, "NAME=VALUE"),
         ("data=[{kind: continuation, files: none-*.txt}]", InputError, "No file matches"),
         ("data=[{kind: records, files: text/a.txt}]", InputError, "line 1, is not JSON"),
+        ("data=[{kind: records}]", ConfigurationError, "`records` need"),
+        ("data=[{kind: facts, files: a.txt, dataset: b}]", ConfigurationError, "not both"),
+        ("data=[{kind: facts, subset: en}]", ConfigurationError, "no `dataset`"),
+        ("data=[{kind: facts, limit: 0}]", ConfigurationError, "`limit`"),
     ],
 )
 def test_mistakes_in_a_recipe_are_one_sentence(folder: Path, override: str, error: type[Exception], words: str) -> None:

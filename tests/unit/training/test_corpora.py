@@ -1,0 +1,137 @@
+"""Texts and records: read from files as what they are, from data sets, from the installation; tokens made once."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow
+import pytest
+from pyarrow import parquet
+
+from focusllm.bundled.text import installation_texts
+from focusllm.errors import ConfigurationError, InputError
+from focusllm.training.corpora import INSTALLATION, Corpus
+from tiny import tiny_tokenizer
+
+RECORDS = [{"prompt": f"What is {n} + {n}?", "completion": f" {2 * n}"} for n in range(5)]
+
+
+def corpus(folder: Path, *files: str) -> Corpus:
+    return Corpus(files, folder)
+
+
+def write_parquet(path: Path, rows: list[dict]) -> None:
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+
+
+def pairs(found: Corpus) -> list[tuple[str, str]]:
+    tokenizer = tiny_tokenizer()
+    tokens = found.record_tokens(tokenizer)
+    texts = [str(tokenizer.decode(tokens[number])) for number in range(len(tokens))]
+    return list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("first")
+    (tmp_path / "b.jsonl").write_text('{"text": "second"}\n\n{"text": "third"}\n')
+    write_parquet(tmp_path / "c.parquet", [{"text": "fourth", "id": 1}, {"text": "fifth", "id": 2}])
+    found = corpus(tmp_path, "*.txt", "*.jsonl", "*.parquet")
+    assert list(found.texts()) == ["first", "second", "third", "fourth", "fifth"]
+    assert list(replace(found, limit=3).texts()) == ["first", "second", "third"]
+    assert next(corpus(tmp_path, INSTALLATION).texts()) == next(iter(installation_texts("train")))
+
+
+def test_records_are_the_same_from_every_format(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(record) + "\n" for record in RECORDS))
+    write_parquet(tmp_path / "a.parquet", RECORDS)
+    expected = [(record["prompt"], record["completion"]) for record in RECORDS]
+    assert pairs(corpus(tmp_path, "a.jsonl")) == expected
+    assert pairs(corpus(tmp_path, "a.parquet")) == expected
+
+
+def test_a_data_set_s_folder_is_streamed_by_split(tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    write_parquet(folder / "train-00000.parquet", [{"text": "one"}, {"text": "two"}, {"text": "three"}])
+    write_parquet(folder / "test-00000.parquet", [{"text": "other"}])
+    assert list(Corpus((), tmp_path, dataset="set").texts()) == ["one", "two", "three"]
+    assert list(Corpus((), tmp_path, dataset="set", limit=2).texts()) == ["one", "two"]
+    assert list(Corpus((), tmp_path, dataset="set", split="test").texts()) == ["other"]
+    with pytest.raises(InputError, match=r"The data set 'set' \(dev\) cannot be read"):
+        list(Corpus((), tmp_path, dataset="set", split="dev").texts())
+
+
+def test_tokens_are_those_of_the_texts_and_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOCUSLLM_CACHE", str(tmp_path / "cache"))
+    tokenizer = tiny_tokenizer()
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": "x" * n}) + "\n" for n in range(1, 200)))
+    found = corpus(tmp_path, "a.jsonl")
+    expected = [tokenizer(text, add_special_tokens=False).input_ids for text in found.texts()]
+    tokens = found.text_tokens(tokenizer)
+    assert [tokens[number] for number in range(len(tokens))] == expected
+    assert tokens.lengths == list(map(len, expected))
+    [kept] = (tmp_path / "cache").rglob("*.safetensors")
+    assert kept.stat().st_mode & 0o077 == 0
+    written = kept.stat().st_mtime_ns
+    again = found.text_tokens(tokenizer)
+    assert (kept.stat().st_mtime_ns, again[150]) == (written, expected[150])
+    # What the tokens depend on decides, not the file's name.
+    (tmp_path / "a.jsonl").write_text(json.dumps({"text": "y"}) + "\n")
+    assert found.text_tokens(tokenizer).lengths == [1]
+    assert len(replace(found, limit=1).text_tokens(tokenizer)) == 1
+    assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 3
+
+
+@pytest.mark.parametrize("place", [20, -20])
+def test_damaged_tokens_are_made_again(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOCUSLLM_CACHE", str(tmp_path / "cache"))
+    tokenizer = tiny_tokenizer()
+    (tmp_path / "a.txt").write_text("some words " * 20)
+    expected = corpus(tmp_path, "a.txt").text_tokens(tokenizer)[0]
+    [kept] = (tmp_path / "cache").rglob("*.safetensors")
+    data = bytearray(kept.read_bytes())
+    data[place] ^= 1
+    kept.write_bytes(data)
+    assert corpus(tmp_path, "a.txt").text_tokens(tokenizer)[0] == expected
+    assert kept.read_bytes() != data
+
+
+def test_what_cannot_be_read_is_said_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "p", "completion": "c"}\n{"prompt": "p"}\n')
+    (tmp_path / "b.jsonl").write_text('{"messages": "x"}\n')
+    (tmp_path / "c.jsonl").write_text('{"text": "x"}\n{"text": \n')
+    (tmp_path / "d.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "e.parquet").write_bytes(b"PAR1 not really")
+    write_parquet(tmp_path / "f.parquet", [{"text": "x"}, {"text": None}])
+    tokenizer = tiny_tokenizer()
+    for name, words in (
+        ("a.jsonl", r"line 2, has no text in \['completion'\]"),
+        ("b.jsonl", r"or a list in \['messages'\]"),
+    ):
+        with pytest.raises(InputError, match=words):
+            corpus(tmp_path, name).record_tokens(tokenizer)
+    for name, words in (
+        ("c.jsonl", "line 2, is not JSON"),
+        ("d.txt", "not UTF-8"),
+        ("e.parquet", "is not a Parquet file"),
+        ("f.parquet", r"row 2, has no text in \['text'\]"),
+        ("*.md", "No file matches"),
+    ):
+        with pytest.raises(InputError, match=words):
+            corpus(tmp_path, name).text_tokens(tokenizer)
+
+
+def test_conversations_are_worded_by_the_chat_template_and_divided_before_the_answer(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    messages = [{"role": "user", "content": "who?"}, {"role": "assistant", "content": "me"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    write_parquet(tmp_path / "a.parquet", [{"messages": messages}])
+    with pytest.raises(ConfigurationError, match="no chat template"):
+        corpus(tmp_path, "a.jsonl").record_tokens(tokenizer)
+    tokenizer.chat_template = (
+        "{% for message in messages %}[{{ message.role }}]{{ message.content }}|{% endfor %}"
+        "{% if add_generation_prompt %}[assistant]{% endif %}"
+    )
+    for name in ("a.jsonl", "a.parquet"):
+        tokens = corpus(tmp_path, name).record_tokens(tokenizer)
+        assert [tokenizer.decode(tokens[number]) for number in range(2)] == ["[user]who?|[assistant]", "me|"]
