@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,6 +29,32 @@ def test_every_row_of_the_table_is_tested() -> None:
 @pytest.mark.parametrize("family", ALL_FAMILY_NAMES)
 def test_reading_and_decoding_equal_two_models(family: str) -> None:
     assert largest_difference_to_two_models(tiny_model(family), num_steps=2) <= 2e-6
+
+
+_FACTORS = {"short_factor": [1.0, 1.1, 1.3, 1.6], "long_factor": [2.0, 3.0, 4.0, 5.0]}
+
+
+@pytest.mark.parametrize(
+    ("family", "rope"),
+    [
+        ("llama", {"rope_type": "linear", "factor": 2.0}),
+        ("llama", {"rope_type": "dynamic", "factor": 2.0}),
+        ("llama", {"rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 32}),
+        (
+            "llama",
+            {
+                "rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 32,
+            },
+        ),
+        ("phi3", {"rope_type": "longrope", **_FACTORS}),
+    ],
+    ids=lambda value: value.get("rope_type") if isinstance(value, dict) else value,
+)  # fmt: skip
+def test_scaled_rotary_positions_equal_two_models(family: str, rope: dict[str, Any]) -> None:
+    changes = {"original_max_position_embeddings": 40} if rope["rope_type"] == "longrope" else {}
+    model = tiny_model(family, rope_parameters={"rope_theta": 10000.0, **rope}, **changes)
+    assert largest_difference_to_two_models(model, num_steps=2) <= 2e-6
 
 
 @pytest.mark.parametrize("family", ALL_FAMILY_NAMES)

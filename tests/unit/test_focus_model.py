@@ -33,10 +33,19 @@ def test_an_architecture_that_cannot_work_is_refused_with_the_reason() -> None:
         tiny_model("falcon", alibi=True)
 
 
-def test_rotary_positions_that_depend_on_length_are_refused() -> None:
-    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
-    with pytest.raises(UnsupportedModelError, match="'dynamic' rotary positions"):
-        tiny_model(rope_parameters=rope)
+def test_the_window_of_longrope_ends_where_its_angles_change() -> None:
+    factors = {"short_factor": [1.0] * 4, "long_factor": [4.0] * 4}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, **factors}
+    model = tiny_model("phi3", original_max_position_embeddings=24, rope_parameters=rope)
+    assert (model.base.config.max_position_embeddings, model.window) == (64, 24)
+    ids = torch.tensor([list(range(3, 33))])
+    angles = model.base.model.rotary_emb.inv_freq.clone()
+    model(ids)
+    assert model.base.model.rotary_emb.inv_freq.equal(angles)
+    # What the window keeps from happening:
+    with model.disabled() as base:
+        base(ids)
+    assert not base.model.rotary_emb.inv_freq.equal(angles)
 
 
 def test_attaching_twice_is_refused() -> None:

@@ -12,15 +12,12 @@ from focusllm.cache.rotation import KeyMover, TableFrequencies
 from focusllm.condensing.family_table import FAMILIES, REFUSED, AttentionFamily
 from focusllm.errors import ConfigurationError, UnsupportedModelError
 
-# Rotary types whose angles depend on the length of the input: a key could not be moved afterwards.
-_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
-
 
 def check_supported(config: Any) -> AttentionFamily:
     """Return the row of the architecture a transformers configuration names.
 
     Raises:
-        UnsupportedModelError: The architecture is not in the table, or its rotary positions depend on length.
+        UnsupportedModelError: The architecture is not in the table, or has a setting that cannot be supported.
     """
     model_type = getattr(config, "model_type", type(config).__name__)
     if model_type in REFUSED:
@@ -40,19 +37,7 @@ def check_supported(config: Any) -> AttentionFamily:
         )
     if getattr(config, "alibi", False) and model_type == "falcon":
         raise UnsupportedModelError("This falcon has ALiBi positions; supported are those with rotary ones.")
-    for rope_type in _rope_types(getattr(config, "rope_parameters", None) or {}):
-        if rope_type in _LENGTH_DEPENDENT_ROPE:
-            raise UnsupportedModelError(
-                f"This {model_type} uses {rope_type!r} rotary positions, whose angles depend on the input's length. "
-                f"Supported are rotary types with fixed angles (default, linear, yarn, llama3)."
-            )
     return FAMILIES[model_type]
-
-
-def _rope_types(parameters: Mapping[str, Any]) -> list[str]:
-    """Return the rotary types in force; some architectures have one for each kind of layer."""
-    nested = [value for value in parameters.values() if isinstance(value, Mapping)]
-    return [str(one.get("rope_type", "default")) for one in nested or [parameters]]
 
 
 def family_of(base: PreTrainedModel) -> AttentionFamily:
@@ -107,6 +92,9 @@ def bytes_per_token(base: PreTrainedModel) -> int:
 def window_of(base: PreTrainedModel) -> int:
     """Return how many positions the base knows.
 
+    A base with LongRoPE has other rotary angles in passes beyond the length it was first trained at, so that keys of
+    such a pass do not go together with keys of a shorter one: its window is that length.
+
     Raises:
         ConfigurationError: Its configuration does not say.
     """
@@ -117,7 +105,15 @@ def window_of(base: PreTrainedModel) -> int:
             f"The configuration of this {base.config.model_type} does not say how many tokens it was trained to read: "
             f"set `base.config.max_position_embeddings`."
         )
-    return found
+    return min([found, *_first_lengths(getattr(base.config, "rope_parameters", None) or {})])
+
+
+def _first_lengths(parameters: Mapping[str, Any]) -> Iterator[int]:
+    """Yield the lengths beyond which LongRoPE changes; some architectures have one for each kind of layer."""
+    nested = [value for value in parameters.values() if isinstance(value, Mapping)]
+    for one in nested or [parameters]:
+        if one.get("rope_type") == "longrope":
+            yield one["original_max_position_embeddings"]
 
 
 @contextmanager
