@@ -11,6 +11,9 @@ from typing import Any
 
 import xxhash
 
+# Bytes that are read at once where a file need not fit memory.
+_PIECE = 1 << 22
+
 
 @contextmanager
 def written_atomically(path: Path, mode: int = 0o644) -> Iterator[Path]:
@@ -75,6 +78,15 @@ def drop_cut_line(path: Path) -> None:
 def checksum(data: bytes) -> str:
     """Return the XXH3 checksum of some bytes: against accidents, not against malice."""
     return xxhash.xxh3_128_hexdigest(data)
+
+
+def file_checksum(path: Path) -> str:
+    """Return the checksum of a file of any size; see :func:`checksum`."""
+    found = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while data := file.read(_PIECE):
+            found.update(data)
+    return found.hexdigest()
 
 
 def ids_checksum(token_ids: Sequence[int]) -> str:

@@ -14,36 +14,10 @@ from matplotlib import image
 from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
-from focusllm.cli.main import main
 from focusllm.condensing.family_table import FAMILIES
-from tiny import disturb, published_names, save_tiny_base
+from tiny import disturb, published_names
 
 TEXT = "".join(f"In the year {1000 + n} nothing of note happened in the valley. " for n in range(400))
-
-
-class Run:
-    """What a command printed, and its exit status."""
-
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-@pytest.fixture
-def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
-    """Run ``focusllm`` with arguments."""
-
-    def run(*arguments: object) -> Run:
-        monkeypatch.setattr(sys, "argv", ["focusllm", *map(str, arguments)])
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.out + captured.err
-        return Run(status, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture
@@ -51,11 +25,6 @@ def book(tmp_path: Path) -> Path:
     path = tmp_path / "book.txt"
     path.write_text(TEXT)
     return path
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_base(tmp_path_factory.mktemp("base"))
 
 
 QUIETLY: dict[str, Any] = {"capture_output": True, "text": True}

@@ -26,7 +26,8 @@ OPTIONS = {
     "demo": "device dtype seed tokens",
     "train": "config only_try overrides",
     "models": "check names",
-    "eval": f"{_MODEL} depths lengths local_length output policies seed system task trials",
+    "eval": f"{_MODEL} chat data depths lengths local_length output policies protocol seed subsets system task "
+    "templates trials",
 }
 
 
