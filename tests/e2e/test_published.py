@@ -27,7 +27,7 @@ def test_every_published_benchmark_runs(command, base: Path, tmp_path: Path, nam
     title, _, head, *_ = (out / "table.md").read_text().splitlines()
     assert title.startswith(f"{name}, official protocol")
     assert head.startswith("| subset | right | n | score | 95% interval |")
-    subsets = [record["groups"][0] for record in records]
+    subsets = [record["subset"] for record in records]
     assert len(set(subsets)) == len(records) > 0
     assert all(f"| {subset} | " in run.out for subset in subsets)
     assert all(0 <= record["score"] <= 1 for record in records)
@@ -96,7 +96,7 @@ def test_chats_are_worded_by_the_template(command, base: Path, tmp_path: Path) -
     assert command(*arguments, "--model", chatty, "-o", tmp_path / "out").status == 0
     header, *records = lines_of(tmp_path / "out")
     assert header["is_chat"]
-    lengths = {record["groups"][0]: record["length"] for record in records}
+    lengths = {record["subset"]: record["length"] for record in records}
     for name, length in lengths.items():
         prompt = LONGBENCH_TEMPLATES[name].replace("{context}", LONG_TEXT).replace("{input}", "Who came?")
         assert length == len(prompt) + (0 if name == "trec" else len("<u></u>"))

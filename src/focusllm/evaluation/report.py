@@ -63,7 +63,7 @@ def by_group(records: Sequence[dict[str, Any]]) -> list[GroupResult]:
     """Sum up records: for each length; those of published benchmarks for each subset and each of its own groups."""
     results = []
     for group in _groups(records):
-        rows = [record for record in records if group in record.get("groups", (record["length"],))]
+        rows = [record for record in records if group in _groups_of(record)]
         seconds = sorted(record["seconds"] for record in rows)
         right = sum(record["is_right"] for record in rows)
         results.append(GroupResult(group, right, tuple(map(score_of, rows)), seconds[len(seconds) // 2]))
@@ -74,9 +74,12 @@ def _groups(records: Sequence[dict[str, Any]]) -> list[Any]:
     """Return lengths, or subsets and then the benchmark's own groups, each in order."""
     if not is_published(records):
         return sorted({record["length"] for record in records})
-    subsets = dict.fromkeys(record["groups"][0] for record in records)
-    own = {group for record in records for group in record["groups"][1:]}
-    return [*subsets, *sorted(own, key=_in_order)]
+    own = {group for record in records for group in record["groups"]}
+    return [*dict.fromkeys(record["subset"] for record in records), *sorted(own, key=_in_order)]
+
+
+def _groups_of(record: dict[str, Any]) -> list[Any]:
+    return [record["subset"], *record["groups"]] if "subset" in record else [record["length"]]
 
 
 def _in_order(group: str) -> list[tuple[int, int, str]]:
@@ -90,12 +93,12 @@ def _in_order(group: str) -> list[tuple[int, int, str]]:
 
 def is_published(records: Sequence[dict[str, Any]]) -> bool:
     """Tell samples of a published benchmark, which come from files, from generated ones."""
-    return any("groups" in record for record in records)
+    return any("subset" in record for record in records)
 
 
 def mean_of_subsets(records: Sequence[dict[str, Any]]) -> tuple[int, float] | None:
     """Return the number of a published benchmark's subsets and the mean of their scores; ``None`` where it has one."""
-    subsets = {record["groups"][0] for record in records if "groups" in record}
+    subsets = {record["subset"] for record in records if "subset" in record}
     scores = [result.score for result in by_group(records) if result.group in subsets]
     return (len(scores), sum(scores) / len(scores)) if len(scores) > 1 else None
 

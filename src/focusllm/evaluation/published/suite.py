@@ -95,7 +95,11 @@ class PublishedSuite:
                     subset.stops,
                     subset.min_new_tokens,
                     self._choice.is_chat and not subset.is_bare,
-                    {"groups": [subset.name, *question.groups], "data_checksum": self._checksums[subset.name]},
+                    {
+                        "subset": subset.name,
+                        "groups": list(question.groups),
+                        "data_checksum": self._checksums[subset.name],
+                    },
                 )
 
     def _samples(self, subset: Subset) -> Iterator[Fields]:

@@ -1,13 +1,14 @@
 """Published benchmarks read from files: prompts, limits, ends and groups are those the files say; damage is named."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from focusllm.errors import ConfigurationError, FocusError, InputError
+from focusllm.errors import ConfigurationError, FocusError, InputError, MissingDependencyError
 from focusllm.evaluation.cells import Cell
 from focusllm.evaluation.published.files import python_value, samples_of
 from focusllm.evaluation.published.suite import PUBLISHED, Choice, PublishedSuite
@@ -48,7 +49,9 @@ def test_every_published_benchmark_has_a_folder_here() -> None:
 def test_longbench_is_asked_as_its_files_say(tmp_path: Path) -> None:
     folder = longbench_folder(tmp_path)
     found = cells("longbench", folder, trials=2)
-    assert [cell.told["groups"] for cell in found] == [["hotpotqa"]] * 2 + [["gov_report"]] * 2
+    assert [(cell.told["subset"], cell.told["groups"]) for cell in found] == [("hotpotqa", [])] * 2 + [
+        ("gov_report", [])
+    ] * 2
     template = LONGBENCH_TEMPLATES["hotpotqa"]
     assert prompt_of(found[0]) == template.replace("{context}", LONG_TEXT).replace("{input}", "Who came?")
     assert {cell.max_new_tokens for cell in found} == {4}
@@ -60,7 +63,7 @@ def test_longbench_is_asked_as_its_files_say(tmp_path: Path) -> None:
 def test_longbench_by_the_paper_moves_instructions_and_ends_at_lines(tmp_path: Path) -> None:
     folder = longbench_folder(tmp_path)
     write(folder / "data" / "multi_news.jsonl", [longbench_sample()])
-    by_name = {cell.told["groups"][0]: cell for cell in cells("longbench", folder, protocol="paper")}
+    by_name = {cell.told["subset"]: cell for cell in cells("longbench", folder, protocol="paper")}
     said = f"Report:\n{LONG_TEXT}\n\nSum this up.\n\nSum it up now.\n\nSum:"
     assert prompt_of(by_name["gov_report"]) == said
     assert prompt_of(by_name["multi_news"]) == f"News:\n{LONG_TEXT}\n\nSum these up. \n\nSum:"
@@ -76,7 +79,7 @@ def test_only_samsum_ends_at_lines_officially_and_six_stay_outside_chats(tmp_pat
     write(folder / "data" / "lcc.jsonl", [longbench_sample(input="", answers=["return x"])])
     for protocol in ("official", "paper"):
         found = cells("longbench", folder, protocol=protocol, is_chat=True)
-        by_name = {cell.told["groups"][0]: cell for cell in found}
+        by_name = {cell.told["subset"]: cell for cell in found}
         assert (by_name["samsum"].stops, by_name["samsum"].min_new_tokens) == (("\n",), int(protocol == "official"))
         bare = {name for name, cell in by_name.items() if not cell.is_chat}
         assert bare == ({"samsum", "trec", "lcc"} if protocol == "official" else set())
@@ -88,21 +91,21 @@ def test_only_samsum_ends_at_lines_officially_and_six_stay_outside_chats(tmp_pat
 
 def test_longbench_e_is_told_by_length(tmp_path: Path) -> None:
     found = cells("longbench-e", longbench_folder(tmp_path), subsets=("gov_report",))
-    assert [cell.told["groups"][1] for cell in found] == [f"gov_report, {part}" for part in ("0-4k", "4-8k", "8k+")]
+    assert [cell.told["groups"] for cell in found] == [[f"gov_report, {part}"] for part in ("0-4k", "4-8k", "8k+")]
 
 
 def test_longbench_v2_fills_dollars_once(tmp_path: Path) -> None:
     hard, easy = cells("longbench-v2", longbench_v2_folder(tmp_path))
     context = f"{LONG_TEXT} costs $Q$"
     assert prompt_of(hard) == f"{context}\nWhat? choice A/choice B/choice C/choice D again What?"
-    assert (hard.told["groups"], easy.told["groups"]) == (["all", "hard", "long"], ["all", "easy", "short"])
+    assert (hard.told["groups"], easy.told["groups"]) == (["hard", "long"], ["easy", "short"])
     assert hard.max_new_tokens == 128
     assert score_of(hard, "The correct answer is (B).") == 1
     assert score_of(hard, "B") == 0
 
 
 def test_infinitebench_is_asked_as_its_files_say(tmp_path: Path) -> None:
-    found = {cell.told["groups"][0]: cell for cell in cells("infinitebench", infinitebench_folder(tmp_path))}
+    found = {cell.told["subset"]: cell for cell in cells("infinitebench", infinitebench_folder(tmp_path))}
     prompts = {name: prompt_of(cell) for name, cell in found.items()}
     assert prompts["passkey"] == f"A key is hidden.\n\n{LONG_TEXT}\n\nWhich key?\n\nIt is"
     assert prompts["code_run"] == f"Here is func_7.\n\n{LONG_TEXT}\n\nWhat is func_7(-3)?"
@@ -116,7 +119,7 @@ def test_infinitebench_is_asked_as_its_files_say(tmp_path: Path) -> None:
 
 def test_infinitebench_by_the_paper(tmp_path: Path) -> None:
     folder = infinitebench_folder(tmp_path)
-    found = {cell.told["groups"][0]: cell for cell in cells("infinitebench", folder, protocol="paper")}
+    found = {cell.told["subset"]: cell for cell in cells("infinitebench", folder, protocol="paper")}
     assert prompt_of(found["passkey"]) == f"{LONG_TEXT}\n\nWhich key?\n\nA key is hidden.\n\nIt is"
     assert prompt_of(found["longbook_choice_eng"]).startswith(f"{LONG_TEXT}\n\nRead on.\n\nAsked: Who?")
     assert found["longbook_choice_eng"].max_new_tokens == 6
@@ -135,9 +138,9 @@ def test_other_templates_of_infinitebench(tmp_path: Path) -> None:
 
 def test_babilong_is_asked_as_its_files_say(tmp_path: Path) -> None:
     found = cells("babilong", babilong_folder(tmp_path))
-    assert [cell.told["groups"] for cell in found[::2]] == [
-        [f"qa1-{length}", f"all tasks, {length}"] for length in ("2k", "16k", "1M")
-    ]
+    lengths = ("2k", "16k", "1M")
+    assert [cell.told["subset"] for cell in found[::2]] == [f"qa1-{length}" for length in lengths]
+    assert [cell.told["groups"] for cell in found[::2]] == [[f"all tasks, {length}"] for length in lengths]
     said = f"Say where. Be short.|None.|Now:\n<context>{LONG_TEXT.strip()}</context> Where is Ada?"
     assert prompt_of(found[0]) == said
     assert score_of(found[0], "In the GARDEN.") == 1
@@ -222,6 +225,24 @@ def test_damage_is_named_before_anything_is_run(
     damage(folder)
     with pytest.raises(InputError, match=words):
         PublishedSuite(name, Choice(folder))
+
+
+@pytest.mark.parametrize(
+    ("subset", "library"), [("multifieldqa_zh", "jieba"), ("vcsum", "jieba"), ("lcc", "rapidfuzz")]
+)
+def test_a_library_that_scores_need_is_missed_before_anything_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subset: str, library: str
+) -> None:
+    folder = longbench_folder(tmp_path)
+    for name, content in (("dataset2prompt", "{context} {input}"), ("dataset2maxlen", 4)):
+        write(folder / "config" / f"{name}.json", {subset: content})
+    write(folder / "data" / f"{subset}.jsonl", [longbench_sample()])
+    choice = Choice(folder, "paper", (subset,))
+    assert len(PublishedSuite("longbench", choice)) == 1
+    monkeypatch.setitem(sys.modules, library, None)
+    monkeypatch.setitem(sys.modules, f"{library}.distance", None)
+    with pytest.raises(MissingDependencyError, match=rf"{library}: pip install 'focusllm\[eval\]'"):
+        PublishedSuite("longbench", choice)
 
 
 @pytest.mark.parametrize(
