@@ -11,6 +11,9 @@ from typing import Any
 
 import xxhash
 
+# Bytes that are read at once where a file need not fit memory.
+_PIECE = 1 << 22
+
 
 @contextmanager
 def written_atomically(path: Path, mode: int = 0o644) -> Iterator[Path]:
@@ -78,12 +81,12 @@ def checksum(data: bytes) -> str:
 
 
 def file_checksum(path: Path) -> str:
-    """Return the checksum of a file's bytes, read piece by piece."""
-    digest = xxhash.xxh3_128()
+    """Return the checksum of a file of any size; see :func:`checksum`."""
+    found = xxhash.xxh3_128()
     with path.open("rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
+        while data := file.read(_PIECE):
+            found.update(data)
+    return found.hexdigest()
 
 
 def ids_checksum(token_ids: Sequence[int]) -> str:

@@ -1,10 +1,12 @@
-"""Commands as they are typed, run in this process."""
+"""The command as a person runs it, and a base to run it on."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from focusllm.cli.main import main
+from tiny import save_tiny_base
 
 
 class Run:
@@ -30,3 +32,8 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Run(status, captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_base(tmp_path_factory.mktemp("base"))

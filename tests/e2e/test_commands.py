@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
 from focusllm.condensing.family_table import FAMILIES
-from tiny import disturb, published_names, save_tiny_base
+from tiny import disturb, published_names
 
 TEXT = "".join(f"In the year {1000 + n} nothing of note happened in the valley. " for n in range(400))
 
@@ -25,11 +25,6 @@ def book(tmp_path: Path) -> Path:
     path = tmp_path / "book.txt"
     path.write_text(TEXT)
     return path
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_base(tmp_path_factory.mktemp("base"))
 
 
 QUIETLY: dict[str, Any] = {"capture_output": True, "text": True}

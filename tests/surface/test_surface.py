@@ -27,7 +27,8 @@ OPTIONS = {
     "train": "config only_try overrides",
     "ablate": "config",
     "models": "check names",
-    "eval": f"{_MODEL} depths lengths local_length output policies seed system task trials",
+    "eval": f"{_MODEL} chat data depths lengths local_length output policies protocol seed subsets system task "
+    "templates trials",
 }
 
 

@@ -1,4 +1,4 @@
-"""``focusllm eval``: benchmarks over lengths and depths."""
+"""``focusllm eval``: generated benchmarks over lengths and depths, published ones from their files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,17 +12,44 @@ from focusllm.cli.progress import ERRORS
 from focusllm.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from focusllm.evaluation.cells import Suite
     from focusllm.evaluation.systems import System
+    from focusllm.model import FocusModel
 
 
 def evaluate(
     task: Annotated[str, typer.Argument(metavar="TASK", help="The benchmark; see below.")],
     lengths: Annotated[
-        str, typer.Option("--lengths", help="Tokens of the texts, separated by commas; K for 1,024.")
-    ] = "4K,8K,16K,32K",
-    depths: Annotated[int, typer.Option("--depths", help="Depths, evenly spread over the text.")] = 10,
-    trials: Annotated[int, typer.Option("--trials", help="Samples of each length.")] = 20,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the samples.")] = 0,
+        str | None,
+        typer.Option(
+            "--lengths", help="Tokens of the texts, separated by commas; K for 1,024. [default: 4K,8K,16K,32K]"
+        ),
+    ] = None,
+    depths: Annotated[
+        int | None, typer.Option("--depths", help="Depths, evenly spread over the text. [default: 10]")
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", help="Samples of each length, or subset. [default: 20; all of a published benchmark]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples. [default: 0]")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder of a published benchmark: its repository, its data in it.")
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option("--protocol", help="Of a published benchmark: official, or paper: the FocusLLM authors' code."),
+    ] = None,
+    subsets: Annotated[
+        str | None, typer.Option("--subsets", help="Of a published benchmark, separated by commas. [default: all]")
+    ] = None,
+    templates: Annotated[
+        str | None,
+        typer.Option("--templates", help="Of infinitebench: yarn_mistral, gpt4, ... [default: yarn_mistral]"),
+    ] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Word a published benchmark's prompts by the tokenizer's chat template.")
+    ] = False,
     system: Annotated[str, typer.Option("--system", help="What reads; see below.")] = "focusllm",
     policies: Annotated[
         str | None,
@@ -47,25 +74,27 @@ def evaluate(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Measure reading over lengths and depths.
+    """Measure reading: over lengths and depths, or by the files of a published benchmark.
 
     passkey: a five-digit key in repeated sentences, as in Landmark Attention; passkey-infinitebench: as in
     InfiniteBench; facts: a fact in real text, in wordings and words the bundled model was never trained on;
     facts-second, facts-third: the same in other wordings; number-string, key-value, math-find, code-run: after
     InfiniteBench; lines: after LongEval; niah-single-1 to -3, niah-multikey-1 to -3, niah-multivalue, niah-multiquery,
     variable-tracking, common-words, frequent-words: after RULER; world-person, -thing, -holder, -count, -before: a
-    small world, after bAbI. All are generated, with seeds.
+    small world, after bAbI. These are generated, with seeds. longbench, longbench-e, longbench-v2, infinitebench,
+    babilong: read from --data; see docs/evaluation.md.
 
     Systems: focusllm; the base given the end, the start or both ends of the text (base-end, base-start, base-ends),
     all of it with its positions scaled (base-stretched, base-ntk, base-yarn), a sliding window with attention sinks
     (streaming), the chunks BM25 finds (retrieval), or the chunk it is surest about (best-chunk).
     """
-    from focusllm.evaluation.runner import Grid, run_grids
-    from focusllm.evaluation.runs import SAMPLES_NAME
-    from focusllm.evaluation.systems import POLICIES, SYSTEMS, FocusSystem, Reading
-    from focusllm.evaluation.tasks.registry import TASKS
+    from focusllm.evaluation.runner import run_suite
+    from focusllm.evaluation.runs import SAMPLES_NAME, title_of
+    from focusllm.evaluation.systems import POLICIES, SYSTEMS
 
-    _check_known("TASK", task, TASKS)
+    generated = {"lengths": lengths, "depths": depths, "seed": seed}
+    published = {"data": data, "protocol": protocol, "subsets": subsets, "templates": templates, "chat": chat or None}
+    suite, folder = _suite(task, generated, published, trials), output or Path(task)
     _check_known("--system", system, SYSTEMS)
     names = [] if policies is None else policies.split(",")
     for name in names:
@@ -74,30 +103,72 @@ def evaluate(
         raise ConfigurationError(
             "--policies say how FocusLLM decodes: leave out --system, --local-refresh and the like."
         )
-    grid, folder = Grid(tuple(map(parse_length, lengths.split(","))), depths, trials, seed), output or Path(task)
     focus = loading.load_model(
         model, adapter, dtype, device, None, chunk_length=chunk_length, chunk_kv=chunk_kv, local_length=local_length,
         local_refresh=local_refresh, candidate_refresh=candidate_refresh,
         focus_share=focus_share,
     )  # fmt: skip
-    reading = Reading()
-    systems: dict[Path, System] = {
-        folder / name / SAMPLES_NAME: FocusSystem(focus, POLICIES[name], reading) for name in names
-    } or {folder / SAMPLES_NAME: SYSTEMS[system](focus)}
+    systems = {folder / name / SAMPLES_NAME: one for name, one in _systems(focus, system, names).items()}
     with Progress(console=ERRORS, transient=True) as bar:
-        line = bar.add_task(task, total=len(grid.lengths) * grid.trials * len(systems))
-        runs = run_grids(TASKS[task], systems, focus, grid, lambda _: bar.advance(line))
+        line = bar.add_task(task, total=len(suite) * len(systems))
+        runs = run_suite(suite, systems, focus, lambda _: bar.advance(line))
     for path, records in runs.items():
-        _report(path.parent, f"{task}, {systems[path].name}", records)
-    ERRORS.print(f"Samples, tables and heat maps are in {folder}/.", style="dim", highlight=False)
+        _report(path.parent, f"{title_of(suite.header)}, {systems[path].name}", records)
+    ERRORS.print(f"Samples, tables and pictures are in {folder}/.", style="dim", highlight=False)
+
+
+def _systems(focus: "FocusModel", system: str, policies: Sequence[str]) -> "dict[str, System]":
+    """Return what reads, by the folder of its results; ways of decoding share what was read last."""
+    from focusllm.evaluation.systems import POLICIES, SYSTEMS, FocusSystem, Reading
+
+    reading = Reading()
+    return {name: FocusSystem(focus, POLICIES[name], reading) for name in policies} or {"": SYSTEMS[system](focus)}
+
+
+def _suite(task: str, generated: dict[str, Any], published: dict[str, Any], trials: int | None) -> "Suite":
+    """Return the samples; options are checked before a model is loaded."""
+    from focusllm.evaluation.published.suite import PUBLISHED
+    from focusllm.evaluation.runner import Grid, GridSuite
+    from focusllm.evaluation.tasks.registry import TASKS
+
+    _check_known("TASK", task, {**TASKS, **PUBLISHED})
+    foreign = generated if task in PUBLISHED else published
+    if wrong := [f"--{name}" for name, value in foreign.items() if value is not None]:
+        kind = "generated" if task in PUBLISHED else "published"
+        raise ConfigurationError(f"{', '.join(wrong)} belong to {kind} benchmarks; {task} is none. Leave them out.")
+    if task in PUBLISHED:
+        return _published(task, trials=trials, **published)
+    lengths = tuple(map(parse_length, (generated["lengths"] or "4K,8K,16K,32K").split(",")))
+    depths, seed = generated["depths"], generated["seed"]
+    grid = Grid(lengths, 10 if depths is None else depths, 20 if trials is None else trials, seed or 0)
+    return GridSuite(TASKS[task], grid)
+
+
+def _published(
+    task: str,
+    data: Path | None,
+    protocol: str | None,
+    subsets: str | None,
+    templates: str | None,
+    chat: bool | None,
+    trials: int | None,
+) -> "Suite":
+    from focusllm.evaluation.published.suite import Choice, PublishedSuite
+
+    if data is None:
+        raise ConfigurationError(f"{task} is read from files: give --data, the folder of its repository and its data.")
+    names = None if subsets is None else tuple(subsets.split(","))
+    return PublishedSuite(task, Choice(data, protocol or "official", names, trials, templates, bool(chat)))
 
 
 def _report(folder: Path, title: str, records: Sequence[dict[str, Any]]) -> None:
-    from focusllm.evaluation.report import by_length, draw_heat_map, markdown_table
+    from focusllm.evaluation.report import draw_heat_map, is_published, markdown_table
+    from focusllm.files import write_text
 
-    table = f"{title}\n\n{markdown_table(by_length(records))}"
-    (folder / "table.md").write_text(table, encoding="utf-8")
-    draw_heat_map(records, title, folder / "heatmap.png")
+    table = f"{title}\n\n{markdown_table(records)}"
+    write_text(folder / "table.md", table)
+    if not is_published(records):
+        draw_heat_map(records, title, folder / "heatmap.png")
     typer.echo(table)
 
 

@@ -19,6 +19,7 @@ from focusllm.chunking import block, cut_into_chunks
 from focusllm.condensing.families import family_of, key_mover_of
 from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, MissingDependencyError
+from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.model import FocusModel
 
 # Tokens from the end of a prompt that are kept whatever else is: the question, and some more.
@@ -51,16 +52,17 @@ class _Baseline:
         bos: Any = None if self.model.tokenizer is None else self.model.tokenizer.bos_token_id
         return torch.tensor([block(ids, bos)], device=self.model.device)
 
-    def _greedy(self, base: Any, ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def _greedy(self, base: Any, ids: Sequence[int], max_new_tokens: int, ending: Ending) -> list[int]:
         given = self._with_bos(ids)
         new = base.generate(
-            given, attention_mask=torch.ones_like(given), max_new_tokens=max_new_tokens, do_sample=False, pad_token_id=0
-        )
+            given, attention_mask=torch.ones_like(given), max_new_tokens=max_new_tokens, do_sample=False,
+            pad_token_id=0, **ending.settings(base),
+        )  # fmt: skip
         return new[0, given.shape[1] :].tolist()
 
-    def _behind_window(self, ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def _behind_window(self, ids: Sequence[int], max_new_tokens: int, ending: Ending) -> list[int]:
         with self.model.disabled() as base:
-            return self._greedy(base, ids, max_new_tokens)
+            return self._greedy(base, ids, max_new_tokens, ending)
 
 
 @dataclass(frozen=True)
@@ -80,13 +82,13 @@ class TruncatedSystem(_Baseline):
             self.kept
         ]
 
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
         """Decode greedily behind what is kept of the prompt."""
         room = self._room(max_new_tokens)
         if self.kept == "end" or len(prompt_ids) <= room:
-            return self._behind_window(prompt_ids[-room:], max_new_tokens)
+            return self._behind_window(prompt_ids[-room:], max_new_tokens, ending)
         tail = min(_QUESTION_TOKENS if self.kept == "start" else room // 2, room)
-        return self._behind_window([*prompt_ids[: room - tail], *prompt_ids[-tail:]], max_new_tokens)
+        return self._behind_window([*prompt_ids[: room - tail], *prompt_ids[-tail:]], max_new_tokens, ending)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class StretchedSystem(_Baseline):
         kind = {"linear": "positions interpolated", "dynamic": "dynamic NTK", "yarn": "YaRN"}[self.scaling]
         return f"base, whole text, {kind}"
 
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
         """Decode greedily behind the whole prompt."""
         length, window = len(prompt_ids) + max_new_tokens + 1, self.model.window
         with self.model.disabled() as base:
@@ -125,7 +127,7 @@ class StretchedSystem(_Baseline):
             stretched: Any = type(base)(config)
             stretched.to(device=self.model.device, dtype=next(base.parameters()).dtype)
             stretched.load_state_dict(base.state_dict())
-        return self._greedy(stretched.eval(), prompt_ids, max_new_tokens)
+        return self._greedy(stretched.eval(), prompt_ids, max_new_tokens, ending)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class StreamingSystem(_Baseline):
     name: str = "base, sliding window with attention sinks"
 
     @torch.no_grad()
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
         """Decode greedily behind the whole prompt.
 
         Raises:
@@ -154,10 +156,12 @@ class StreamingSystem(_Baseline):
             scores: Any = None
             for start in range(0, ids.shape[1], block):
                 scores = self._read(base, mover, cache, ids[:, start : start + block])
-            new: list[int] = []
-            while len(new) < max_new_tokens:
+            ends, new = ending.all_ids(base), list[int]()
+            while len(new) < max_new_tokens and not (new and new[-1] in ends):
                 if new:
                     scores = self._read(base, mover, cache, torch.tensor([new[-1:]], device=ids.device))
+                if len(new) < ending.min_new_tokens:
+                    scores[ends] = -torch.inf
                 new.append(int(scores.argmax()))
         return new
 
@@ -204,7 +208,7 @@ class RetrievalSystem(_OverChunks):
 
     name: str = "base, chunks found by BM25"
 
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
         """Decode greedily behind the chunks, in the order of the text, and the question.
 
         Raises:
@@ -212,7 +216,7 @@ class RetrievalSystem(_OverChunks):
         """
         chunks, question = self._cut(prompt_ids, max_new_tokens)
         if not chunks:
-            return self._behind_window(prompt_ids, max_new_tokens)
+            return self._behind_window(prompt_ids, max_new_tokens, ending)
         ranked = self._ranked(chunks, question)
         room = self._room(max_new_tokens) - len(question)
         taken: list[int] = []
@@ -222,7 +226,7 @@ class RetrievalSystem(_OverChunks):
             taken.append(number)
             room -= len(chunks[number])
         found = [token for number in sorted(taken) for token in chunks[number]]
-        return self._behind_window([*found, *question], max_new_tokens)
+        return self._behind_window([*found, *question], max_new_tokens, ending)
 
     def _ranked(self, chunks: Sequence[Sequence[int]], question: Sequence[int]) -> list[int]:
         try:
@@ -252,11 +256,11 @@ class BestChunkSystem(_OverChunks):
     name: str = "base, the best single chunk"
 
     @torch.no_grad()
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
         """Decode greedily behind the chosen chunk and the question."""
         chunks, question = self._cut(prompt_ids, max_new_tokens)
         if not chunks:
-            return self._behind_window(prompt_ids, max_new_tokens)
+            return self._behind_window(prompt_ids, max_new_tokens, ending)
         with self.model.disabled() as base:
             sureness = []
             for chunk in chunks:
@@ -264,4 +268,4 @@ class BestChunkSystem(_OverChunks):
                 scores = call(input_ids=self._with_bos([*chunk, *question]), use_cache=False, logits_to_keep=1).logits
                 sureness.append(scores[0, -1].float().softmax(dim=-1).max())
             best = chunks[int(torch.stack(sureness).argmax())]
-            return self._greedy(base, [*best, *question], max_new_tokens)
+            return self._greedy(base, [*best, *question], max_new_tokens, ending)

@@ -8,7 +8,15 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from focusllm.evaluation.report import as_markdown, curves, heat_map
+from focusllm.evaluation.report import (
+    GroupResult,
+    as_markdown,
+    by_group,
+    curves,
+    heat_map,
+    is_published,
+    mean_of_subsets,
+)
 from focusllm.evaluation.runs import Run
 
 if TYPE_CHECKING:
@@ -43,8 +51,9 @@ def html_page(runs: Sequence[Run], title: str) -> str:
     for task, group in _by_task(runs):
         parts += ["<section>", f"<h2>{escape(task)}</h2>", _html_table(_scores(group))]
         parts += [_html_table(table) for table in (_differences(group), _published(task)) if table]
-        parts.append(_image(curves(group, task)))
-        parts += [_image(heat_map(run.records, run.label)) for run in group]
+        if not is_published(group[0].records):
+            parts.append(_image(curves(group, task)))
+            parts += [_image(heat_map(run.records, run.label)) for run in group]
         parts += [_details(run) for run in group]
         parts.append("</section>")
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -67,21 +76,24 @@ def _by_task(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
 
 
 def _scores(runs: Sequence[Run]) -> Table:
-    """A row for each system, a column for each length: score, interval, count."""
-    lengths = sorted({result.length for run in runs for result in run.results})
-    table = [["score in %, 95% interval, n", *(f"{length:,}" for length in lengths)]]
+    """A row for each system, a column for each length: score, interval, count; the other way round for subsets."""
+    results = by_group([record for run in runs for record in run.records])
+    table = [["score in %, 95% interval, n", *(result.name for result in results)]]
     for run in runs:
-        by_length = {result.length: result for result in run.results}
-        row = [run.label]
-        for length in lengths:
-            result = by_length.get(length)
-            if result is None:
-                row.append("")
-                continue
-            low, high = result.interval
-            row.append(f"{result.score:.1%} [{low:.1%}, {high:.1%}] n={result.trials}")
-        table.append(row)
-    return table
+        own = {result.group: result for result in run.results}
+        table.append([run.label, *(_score(own.get(result.group)) for result in results)])
+    if not is_published(runs[0].records):
+        return table
+    means = [mean_of_subsets(run.records) for run in runs]
+    last = ["mean of subsets", *("" if mean is None else f"{mean[1]:.1%}, {mean[0]} subsets" for mean in means)]
+    return [*map(list, zip(*table, strict=True)), *([last] if any(means) else [])]
+
+
+def _score(result: GroupResult | None) -> str:
+    if result is None:
+        return ""
+    low, high = result.interval
+    return f"{result.score:.1%} [{low:.1%}, {high:.1%}] n={result.trials}"
 
 
 def _differences(runs: Sequence[Run]) -> Table:

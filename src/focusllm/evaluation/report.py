@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +16,24 @@ if TYPE_CHECKING:
 
     from focusllm.evaluation.runs import Run
 
+# What numbers in the names of groups are in, and words that have an order.
+_UNITS = {"": 1, "k": 1000, "K": 1000, "M": 1_000_000}
+_WORDS = {word: place for place, word in enumerate(("easy", "hard", "short", "medium", "long"))}
+
 
 @dataclass(frozen=True)
-class LengthResult:
-    """What a run says about one length.
+class GroupResult:
+    """What a run says about a group of its samples.
 
     Attributes:
-        length: Tokens of a sample.
+        group: What they have in common: how many tokens they have; of a published benchmark, the subset, or a group
+            that the benchmark itself tells apart.
         right: Samples whose answers were all right.
         scores: Score of each sample, 0 to 1.
         seconds: Median seconds of a sample.
     """
 
-    length: int
+    group: Any
     right: int
     scores: tuple[float, ...]
     seconds: float
@@ -47,16 +53,54 @@ class LengthResult:
         """Its 95% interval."""
         return score_interval(self.scores)
 
+    @property
+    def name(self) -> str:
+        """The group, to be read."""
+        return self.group if isinstance(self.group, str) else f"{self.group:,}"
 
-def by_length(records: Sequence[dict[str, Any]]) -> list[LengthResult]:
-    """Sum up records for each length."""
+
+def by_group(records: Sequence[dict[str, Any]]) -> list[GroupResult]:
+    """Sum up records: for each length; those of published benchmarks for each subset and each of its own groups."""
     results = []
-    for length in sorted({record["length"] for record in records}):
-        rows = [record for record in records if record["length"] == length]
+    for group in _groups(records):
+        rows = [record for record in records if group in _groups_of(record)]
         seconds = sorted(record["seconds"] for record in rows)
         right = sum(record["is_right"] for record in rows)
-        results.append(LengthResult(length, right, tuple(map(score_of, rows)), seconds[len(seconds) // 2]))
+        results.append(GroupResult(group, right, tuple(map(score_of, rows)), seconds[len(seconds) // 2]))
     return results
+
+
+def _groups(records: Sequence[dict[str, Any]]) -> list[Any]:
+    """Return lengths, or subsets and then the benchmark's own groups, each in order."""
+    if not is_published(records):
+        return sorted({record["length"] for record in records})
+    own = {group for record in records for group in record["groups"]}
+    return [*dict.fromkeys(record["subset"] for record in records), *sorted(own, key=_in_order)]
+
+
+def _groups_of(record: dict[str, Any]) -> list[Any]:
+    return [record["subset"], *record["groups"]] if "subset" in record else [record["length"]]
+
+
+def _in_order(group: str) -> list[tuple[int, int, str]]:
+    """Return a key by which 2k comes before 16k and 1M, and short before medium before long."""
+    found = re.findall(r"(\d+)([kKM]?)|(\D+)", group)
+    return [
+        (0, int(number) * _UNITS[unit], "") if number else (1, _WORDS.get(text, 0), text)
+        for number, unit, text in found
+    ]
+
+
+def is_published(records: Sequence[dict[str, Any]]) -> bool:
+    """Tell samples of a published benchmark, which come from files, from generated ones."""
+    return any("subset" in record for record in records)
+
+
+def mean_of_subsets(records: Sequence[dict[str, Any]]) -> tuple[int, float] | None:
+    """Return the number of a published benchmark's subsets and the mean of their scores; ``None`` where it has one."""
+    subsets = {record["subset"] for record in records if "subset" in record}
+    scores = [result.score for result in by_group(records) if result.group in subsets]
+    return (len(scores), sum(scores) / len(scores)) if len(scores) > 1 else None
 
 
 def score_of(record: dict[str, Any]) -> float:
@@ -64,13 +108,17 @@ def score_of(record: dict[str, Any]) -> float:
     return float(record["score"] if "score" in record else record["is_right"])
 
 
-def markdown_table(results: Sequence[LengthResult]) -> str:
-    """Write the results as a Markdown table."""
-    table = [["tokens", "right", "n", "score", "95% interval", "median seconds"]]
-    for result in results:
+def markdown_table(records: Sequence[dict[str, Any]]) -> str:
+    """Write what records say as a Markdown table."""
+    kind = "subset" if is_published(records) else "tokens"
+    table = [[kind, "right", "n", "score", "95% interval", "median seconds"]]
+    for result in by_group(records):
         low, high = result.interval
-        counts = [f"{result.length:,}", str(result.right), str(result.trials)]
+        counts = [result.name, str(result.right), str(result.trials)]
         table.append([*counts, f"{result.score:.1%}", f"{low:.1%} to {high:.1%}", f"{result.seconds:.2f}"])
+    if (found := mean_of_subsets(records)) is not None:
+        count, mean = found
+        table.append([f"mean of {count} subsets", "", "", f"{mean:.1%}", "", ""])
     return as_markdown(table) + "\n"
 
 
@@ -81,14 +129,14 @@ def as_markdown(table: Sequence[Sequence[str]]) -> str:
 
 
 def csv_table(runs: "Sequence[Run]") -> str:
-    """Write all runs as one CSV table, a line for each length of each."""
+    """Write all runs as one CSV table, a line for each length, or subset, of each."""
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(("task", "system", "tokens", "right", "n", "score", "low", "high", "median_seconds"))
+    writer.writerow(("task", "system", "group", "right", "n", "score", "low", "high", "median_seconds"))
     for run in runs:
         for result in run.results:
             numbers = (result.score, *result.interval, result.seconds)
-            row = (run.task, run.label, result.length, result.right, result.trials, *(f"{x:.4f}" for x in numbers))
+            row = (run.task, run.label, result.group, result.right, result.trials, *(f"{x:.4f}" for x in numbers))
             writer.writerow(row)
     return text.getvalue()
 
@@ -130,12 +178,12 @@ def curves(runs: "Sequence[Run]", title: str) -> "Figure":
     figure = new_figure(7.0, 3.6)
     axes = figure.subplots()
     for run in runs:
-        lengths = [result.length for result in run.results]
+        lengths = [result.group for result in run.results]
         low, high = zip(*(result.interval for result in run.results), strict=True)
         [line] = axes.plot(lengths, [result.score for result in run.results], marker="o", label=run.label)
         axes.fill_between(lengths, low, high, alpha=0.15, color=line.get_color())
     axes.set_xscale("log", base=2)
-    ticks = sorted({result.length for run in runs for result in run.results})
+    ticks = sorted({result.group for run in runs for result in run.results})
     axes.set_xticks(ticks, [f"{length:,}" for length in ticks], rotation=45, ha="right")
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlabel("tokens")

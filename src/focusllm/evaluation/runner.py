@@ -1,17 +1,21 @@
-"""Running a task over lengths and depths; every sample is a line of a file, and a run can be taken up again."""
+"""Running samples through systems; every sample is a line of a file, and a run can be taken up again."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from focusllm.errors import InputError
+from focusllm.errors import ConfigurationError, InputError
+from focusllm.evaluation.cells import Cell, Suite
+from focusllm.evaluation.ending import Ending
 from focusllm.evaluation.systems import System
-from focusllm.evaluation.tasks.sample import EvalSample, Task
+from focusllm.evaluation.tasks.sample import Encode, EvalSample, Task
 from focusllm.files import append_line, ids_checksum, opened_lines
 from focusllm.model import FocusModel
 from focusllm.provenance import hardware, versions
+from focusllm.questions import worded_conversation
 
 
 @dataclass(frozen=True)
@@ -37,66 +41,108 @@ class Grid:
                 yield length, (trial % self.num_depths) / max(self.num_depths - 1, 1), trial
 
 
+@dataclass(frozen=True)
+class GridSuite:
+    """A generated task over a grid.
+
+    Attributes:
+        task: The benchmark.
+        grid: Which samples.
+    """
+
+    task: Task
+    grid: Grid
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What the samples depend on."""
+        return {
+            "task": self.task.name,
+            "task_version": self.task.version,
+            "seed": self.grid.seed,
+            "num_depths": self.grid.num_depths,
+        }
+
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+        return len(self.grid.lengths) * self.grid.trials
+
+    def cells(self) -> Iterator[Cell]:
+        """Yield the samples, length by length."""
+        for length, depth, trial in self.grid.cells():
+            seed = f"{self.task.name}/{self.task.version}/{self.grid.seed}/{length}/{trial}"
+            draw = partial(self.task.draw, num_tokens=length, depth=depth, seed=seed)
+            told = {"length": length, "depth": round(depth, 4)}
+            yield Cell(seed, draw, self.task.score, self.task.max_new_tokens, told=told)
+
+
 def run_grid(
     task: Task,
     system: System,
     model: FocusModel,
     grid: Grid,
     output: Path,
-    done: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> list[dict[str, Any]]:
-    """Run all samples of a grid that the output file does not hold yet.
+    """Run a generated task over a grid; see :func:`run_suite`."""
+    return run_suite(GridSuite(task, grid), {output: system}, model)[output]
+
+
+def run_suite(
+    suite: Suite,
+    systems: Mapping[Path, System],
+    model: FocusModel,
+    done: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> dict[Path, list[dict[str, Any]]]:
+    """Run all samples that the output files do not hold yet, sample by sample, by every system.
 
     Args:
-        task: The benchmark.
-        system: What answers.
+        suite: Which samples.
+        systems: What answers, each with its output file: JSON lines, of which the first says what the run is, each
+            other one is a sample.
         model: Its tokenizer encodes the samples; its settings are recorded.
-        grid: Which samples.
-        output: File of JSON lines; the first says what the run is, each other one is a sample.
         done: Called with every record, old or new.
 
     Returns:
-        The records of the grid's samples.
+        The records of each file.
 
     Raises:
-        InputError: The file holds another run.
+        InputError: A file holds another run, or samples of other data.
     """
-    return run_grids(task, {output: system}, model, grid, done)[output]
-
-
-def run_grids(
-    task: Task,
-    systems: Mapping[Path, System],
-    model: FocusModel,
-    grid: Grid,
-    done: Callable[[dict[str, Any]], None] = lambda _: None,
-) -> dict[Path, list[dict[str, Any]]]:
-    """Run a grid by several systems, sample by sample, each with an output file of its own; see :func:`run_grid`."""
-    runs = {output: _read_run(output, _header(task, system, model, grid)) for output, system in systems.items()}
-    for length, depth, trial in grid.cells():
-        seed = f"{task.name}/{task.version}/{grid.seed}/{length}/{trial}"
-        missing = [output for output, records in runs.items() if seed not in records]
-        sample = task.draw(model.encode, length, depth, seed) if missing else None
+    runs = {output: _read_run(output, _header(suite, system, model)) for output, system in systems.items()}
+    for cell in suite.cells():
+        missing = [output for output, records in runs.items() if cell.seed not in records]
+        sample = cell.draw(_encode_of(cell, model)) if missing else None
         for output, records in runs.items():
             if sample is not None and output in missing:
-                records[seed] = _run_sample(task, systems[output], sample, model, length)
-                append_line(output, records[seed])
-            done(records[seed])
+                records[cell.seed] = _run_sample(cell, systems[output], sample, model)
+                append_line(output, records[cell.seed])
+            _check_same(output, cell, records[cell.seed])
+            done(records[cell.seed])
     return {output: list(records.values()) for output, records in runs.items()}
 
 
-def _run_sample(task: Task, system: System, sample: EvalSample, model: FocusModel, length: int) -> dict[str, Any]:
+def _encode_of(cell: Cell, model: FocusModel) -> Encode:
+    if not cell.is_chat:
+        return model.encode
+    tokenizer = model.tokenizer
+    if tokenizer is None:
+        raise ConfigurationError("The model has no tokenizer, so it has no chat template: leave out --chat.")
+    return lambda text: worded_conversation([{"role": "user", "content": text}], tokenizer)
+
+
+def _run_sample(cell: Cell, system: System, sample: EvalSample, model: FocusModel) -> dict[str, Any]:
+    ending = Ending(tuple(model.encode(stop)[-1] for stop in cell.stops), cell.min_new_tokens)
     started = time.perf_counter()
-    output_ids = system.continue_ids(sample.prompt_ids, task.max_new_tokens)
+    output_ids = system.continue_ids(sample.prompt_ids, cell.max_new_tokens, ending)
     seconds = time.perf_counter() - started
     assert model.tokenizer is not None  # encode() has refused before
     output = str(model.tokenizer.decode(output_ids, skip_special_tokens=True))
-    score = task.score(output, sample)
+    score = cell.score(output, sample)
     return {
         "seed": sample.seed,
         "prompt_checksum": ids_checksum(sample.prompt_ids),
-        "length": length,
-        "depth": round(sample.depth, 4),
+        "length": len(sample.prompt_ids),
+        **cell.told,
         "answer": sample.answer,
         "output": output,
         "score": round(score, 4),
@@ -105,13 +151,10 @@ def _run_sample(task: Task, system: System, sample: EvalSample, model: FocusMode
     }
 
 
-def _header(task: Task, system: System, model: FocusModel, grid: Grid) -> dict[str, Any]:
+def _header(suite: Suite, system: System, model: FocusModel) -> dict[str, Any]:
     return {
-        "task": task.name,
-        "task_version": task.version,
+        **suite.header,
         "system": system.name,
-        "seed": grid.seed,
-        "num_depths": grid.num_depths,
         "config": system.config.to_dict(),
         "dtype": str(next(model.parameters()).dtype),
         "versions": versions(),
@@ -121,11 +164,16 @@ def _header(task: Task, system: System, model: FocusModel, grid: Grid) -> dict[s
 
 def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
     found, records = opened_lines(output, header)
-    different = [
-        name
-        for name in ("task", "task_version", "system", "seed", "num_depths", "config")
-        if found.get(name) != header[name]
-    ]
-    if different:
+    # The same samples by the same system with the same settings; the rest may differ from one day to the next.
+    ours = [name for name in header if name not in ("dtype", "versions", "hardware")]
+    if different := [name for name in ours if found.get(name) != header[name]]:
         raise InputError(f"{output} holds another run: {different} differ. Give another --output, or move the file.")
     return {record["seed"]: record for record in records}
+
+
+def _check_same(output: Path, cell: Cell, record: dict[str, Any]) -> None:
+    if different := [name for name, value in cell.told.items() if record.get(name) != value]:
+        raise InputError(
+            f"{output} holds sample {cell.seed} of other data: {different} differ. Give another --output, or move the "
+            f"file."
+        )

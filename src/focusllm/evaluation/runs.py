@@ -9,7 +9,7 @@ from typing import Any
 
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import paired_difference
-from focusllm.evaluation.report import LengthResult, by_length, score_of
+from focusllm.evaluation.report import GroupResult, by_group, score_of
 
 SAMPLES_NAME = "samples.jsonl"
 
@@ -32,13 +32,13 @@ class Run:
 
     @property
     def task(self) -> str:
-        """The task."""
-        return self.header["task"]
+        """The task; of a published benchmark, how it was run as well: other ways are other tasks."""
+        return title_of(self.header)
 
     @cached_property
-    def results(self) -> list[LengthResult]:
-        """What it says about each length."""
-        return by_length(self.records)
+    def results(self) -> list[GroupResult]:
+        """What it says about each length, or each subset."""
+        return by_group(self.records)
 
     def difference_to(self, other: "Run") -> tuple[int, float, tuple[float, float]] | None:
         """Compare with another system on the samples both have: their number, the difference and its 95% interval."""
@@ -48,6 +48,14 @@ class Run:
             return None
         scores, others = [score_of(record) for record in both], [theirs[record["seed"]] for record in both]
         return len(both), *paired_difference(scores, others)
+
+
+def title_of(header: dict[str, Any]) -> str:
+    """Return what a run measures: its task, and of a published benchmark how it was run."""
+    if "protocol" not in header:
+        return header["task"]
+    templates = f", {header['templates']} templates" if "templates" in header else ""
+    return f"{header['task']}, {header['protocol']} protocol{templates}{', chat' if header['is_chat'] else ''}"
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:

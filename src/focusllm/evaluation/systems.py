@@ -17,6 +17,7 @@ from focusllm.evaluation.baselines import (
     StretchedSystem,
     TruncatedSystem,
 )
+from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.model import FocusModel
 
 
@@ -34,8 +35,8 @@ class System(Protocol):
         """The settings results carry."""
         ...
 
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
-        """Return the likeliest new tokens behind a prompt of any length."""
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
+        """Return the likeliest new tokens behind a prompt of any length, up to the limit or an end."""
         ...
 
 
@@ -103,12 +104,12 @@ class FocusSystem:
         """The settings it decodes with."""
         return self._config
 
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int) -> list[int]:
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
         """Decode greedily."""
         engine: FocusEngine = self._model._engine
         engine.config = self._config
         padding = pad_token_id_of(self._model.base, self._model.tokenizer)
-        chosen = {"max_new_tokens": max_new_tokens, "do_sample": False}
+        chosen = {"max_new_tokens": max_new_tokens, "do_sample": False, **ending.settings(self._model.base)}
         decoding = generation_config_for(self._model.base, None, chosen, padding)
         [sequence] = engine.split([prompt_ids], max_new_tokens)
         chunks = self._reading.of(engine, sequence) if sequence.chunks else None

@@ -16,11 +16,12 @@ from focusllm.evaluation.baselines import (
     StretchedSystem,
     TruncatedSystem,
 )
+from focusllm.evaluation.ending import Ending
 from focusllm.evaluation.systems import SYSTEMS
 from tiny import BOS, SMALL, random_ids, tiny_base, tiny_tokenizer
 
 # Long enough for the 96 tokens of a question to be a part of it.
-WINDOW, NEW = 256, 5
+WINDOW, NEW, EOS = 256, 5, 2
 PROMPT = random_ids(1000)
 
 
@@ -43,6 +44,20 @@ def test_what_fits_the_window_is_the_base_s_own_business(name: str) -> None:
     model = model_of()
     given = [BOS, *PROMPT[:120]]
     assert SYSTEMS[name](model).continue_ids(given, NEW) == greedy(model, PROMPT[:120])
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+@pytest.mark.parametrize("length", [120, 1000])
+def test_an_ending_is_the_last_token_and_no_system_passes_it(name: str, length: int) -> None:
+    model, prompt = model_of(), random_ids(length, seed=4)
+    whole = SYSTEMS[name](model).continue_ids(prompt, NEW)
+    assert len(whole) == NEW
+    ended = SYSTEMS[name](model).continue_ids(prompt, NEW, Ending((whole[2],)))
+    assert ended == whole[: whole.index(whole[2]) + 1]
+    # Where so many tokens must come first, none of the ends is among them.
+    started = SYSTEMS[name](model).continue_ids(prompt, NEW, Ending((whole[0],), min_new_tokens=2))
+    assert len(started) >= 2
+    assert not {whole[0], EOS} & set(started[:2])
 
 
 def test_truncation_keeps_what_it_says() -> None:
