@@ -331,6 +331,11 @@ def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, 
         # As it is configured, the model decodes as in the paper.
         assert name == "cached" or {record["seed"]: record["output"] for record in found[1:]} == outputs
         assert found[0]["config"]["local_refresh"] == ("cached" if name == "cached" else "recompute")
+    several = command("eval", "passkey,lines", *arguments[2:-1], tmp_path / "several", "--trials", 1)
+    assert several.status == 0
+    assert {path.parent.name for path in (tmp_path / "several").rglob("samples.jsonl")} == {"passkey", "lines"}
+    assert "lines, focusllm" in several.out
+    assert "passkey-landmark, focusllm" in several.out
     report = [part for name in ("r.html", "r.md", "r.csv") for part in ("-o", tmp_path / name)]
     assert command("report", tmp_path / "both", *report, "--title", "What <it> can").status == 0
     page = (tmp_path / "r.html").read_text()

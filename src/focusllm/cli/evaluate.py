@@ -1,11 +1,12 @@
 """``focusllm eval``: generated benchmarks over lengths and depths, published ones from their files."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 
 from focusllm.cli import loading
 from focusllm.cli.progress import ERRORS
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="The benchmark; see below.")],
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="The benchmark, or several, separated by commas, or suite; see below.")
+    ],
     lengths: Annotated[
         str | None,
         typer.Option(
@@ -82,7 +85,8 @@ def evaluate(
     InfiniteBench; lines: after LongEval; niah-single-1 to -3, niah-multikey-1 to -3, niah-multivalue, niah-multiquery,
     variable-tracking, common-words, frequent-words: after RULER; world-person, -thing, -holder, -count, -before: a
     small world, after bAbI. These are generated, with seeds. longbench, longbench-e, longbench-v2, infinitebench,
-    babilong: read from --data; see docs/evaluation.md.
+    babilong: read from --data; see docs/evaluation.md. suite: one of each kind of the generated ones. Several
+    benchmarks have a folder each in --output.
 
     Systems: focusllm; the base given the end, the start or both ends of the text (base-end, base-start, base-ends),
     all of it with its positions scaled (base-stretched, base-ntk, base-yarn), a sliding window with attention sinks
@@ -94,7 +98,8 @@ def evaluate(
 
     generated = {"lengths": lengths, "depths": depths, "seed": seed}
     published = {"data": data, "protocol": protocol, "subsets": subsets, "templates": templates, "chat": chat or None}
-    suite, folder = _suite(task, generated, published, trials), output or Path(task)
+    tasks, folder = _named(task), output or Path(task)
+    suites = {name: _suite(name, generated, published, trials) for name in tasks}
     _check_known("--system", system, SYSTEMS)
     names = [] if policies is None else policies.split(",")
     for name in names:
@@ -108,13 +113,28 @@ def evaluate(
         local_refresh=local_refresh, candidate_refresh=candidate_refresh,
         focus_share=focus_share,
     )  # fmt: skip
-    systems = {folder / name / SAMPLES_NAME: one for name, one in _systems(focus, system, names).items()}
+    readers = _systems(focus, system, names)
     with Progress(console=ERRORS, transient=True) as bar:
-        line = bar.add_task(task, total=len(suite) * len(systems))
-        runs = run_suite(suite, systems, focus, lambda _: bar.advance(line))
-    for path, records in runs.items():
-        _report(path.parent, f"{title_of(suite.header)}, {systems[path].name}", records)
+        line = bar.add_task(task, total=len(readers) * sum(suite.work for suite in suites.values()))
+        for name, suite in suites.items():
+            bar.update(line, description=name)
+            place = folder / name if len(suites) > 1 else folder
+            systems = {place / own / SAMPLES_NAME: one for own, one in readers.items()}
+            runs = run_suite(suite, systems, focus, partial(_advance, bar, line, suite))
+            for path, records in runs.items():
+                _report(path.parent, f"{title_of(suite.header)}, {systems[path].name}", records)
     ERRORS.print(f"Samples, tables and pictures are in {folder}/.", style="dim", highlight=False)
+
+
+def _advance(bar: Progress, line: TaskID, suite: "Suite", record: dict[str, Any]) -> None:
+    bar.advance(line, suite.work_of(record))
+
+
+def _named(task: str) -> tuple[str, ...]:
+    """Return the benchmarks that were asked for."""
+    from focusllm.evaluation.tasks.registry import SUITE
+
+    return SUITE if task == "suite" else tuple(dict.fromkeys(task.split(",")))
 
 
 def _systems(focus: "FocusModel", system: str, policies: Sequence[str]) -> "dict[str, System]":

@@ -41,8 +41,13 @@ class Suite(Protocol):
         """What the samples depend on; the first line of a run's file says it, and a run goes on with the same only."""
         ...
 
-    def __len__(self) -> int:
-        """Return how many samples there are."""
+    @property
+    def work(self) -> int:
+        """How much there is to do: the sum of :meth:`work_of` over all samples."""
+        ...
+
+    def work_of(self, record: Mapping[str, Any]) -> int:
+        """Return how much of it a sample was, so that time that is left can be foretold."""
         ...
 
     def cells(self) -> Iterator[Cell]:

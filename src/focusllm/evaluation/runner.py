@@ -63,9 +63,14 @@ class GridSuite:
             "num_depths": self.grid.num_depths,
         }
 
-    def __len__(self) -> int:
-        """Return how many samples there are."""
-        return len(self.grid.lengths) * self.grid.trials
+    @property
+    def work(self) -> int:
+        """The tokens of all samples."""
+        return sum(self.grid.lengths) * self.grid.trials
+
+    def work_of(self, record: Mapping[str, Any]) -> int:
+        """Return the tokens of a sample."""
+        return record["length"]
 
     def cells(self) -> Iterator[Cell]:
         """Yield the samples, length by length."""

@@ -12,13 +12,21 @@ from focusllm.errors import InputError
 from focusllm.evaluation.intervals import wilson_interval
 from focusllm.evaluation.tasks.haystack import spread
 from focusllm.evaluation.tasks.passkey import FILLER
-from focusllm.evaluation.tasks.registry import TASKS
+from focusllm.evaluation.tasks.registry import SUITE, TASKS
 from focusllm.evaluation.tasks.sample import EvalSample, Task
 from focusllm.evaluation.tasks.scoring import first_number_is, is_a_word_of, last_number_is, share_found
 from focusllm.evaluation.tasks.world import NUMBERS, PEOPLE, PLACES
 from tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
+
+
+def test_the_suite_has_tasks_of_every_module_that_has_any() -> None:
+    assert len(set(SUITE)) == len(SUITE)
+    kinds = {type(TASKS[name]).__module__ for name in SUITE}
+    assert kinds == {type(task).__module__ for task in TASKS.values()}
+
+
 every_task = pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 
 

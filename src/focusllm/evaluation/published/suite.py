@@ -1,6 +1,6 @@
 """Published benchmarks as samples of a run."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -77,9 +77,14 @@ class PublishedSuite:
             **self._benchmark.header,
         }
 
-    def __len__(self) -> int:
-        """Return how many samples there are."""
+    @property
+    def work(self) -> int:
+        """How many samples there are: how long they are, only a tokenizer can tell."""
         return sum(self._counts.values())
+
+    def work_of(self, record: Mapping[str, Any]) -> int:
+        """Return 1 for every sample."""
+        return 1
 
     def cells(self) -> Iterator[Cell]:
         """Yield the samples, subset by subset."""

@@ -27,6 +27,12 @@ _GENERATED: tuple[Task, ...] = (
     CodeRun(),
     *WORLD,
 )
+# One of each kind, for a first look at a model.
+SUITE = (
+    "passkey", "number-string", "key-value", "lines", "niah-single-2", "niah-multikey-1", "niah-multivalue",
+    "niah-multiquery", "variable-tracking", "common-words", "frequent-words", "math-find", "code-run", "world-person",
+    "world-count", "facts",
+)  # fmt: skip
 TASKS: dict[str, Task] = {
     "passkey": Passkey("landmark"),
     "passkey-infinitebench": Passkey("infinitebench"),

@@ -29,7 +29,7 @@ from published_folders import (
 def cells(name: str, folder: Path, **choice: Any) -> list[Cell]:
     suite = PublishedSuite(name, Choice(folder, **choice))
     found = list(suite.cells())
-    assert len(found) == len(suite)
+    assert len(found) == suite.work
     return found
 
 
@@ -238,7 +238,7 @@ def test_a_library_that_scores_need_is_missed_before_anything_is_run(
         write(folder / "config" / f"{name}.json", {subset: content})
     write(folder / "data" / f"{subset}.jsonl", [longbench_sample()])
     choice = Choice(folder, "paper", (subset,))
-    assert len(PublishedSuite("longbench", choice)) == 1
+    assert PublishedSuite("longbench", choice).work == 1
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.setitem(sys.modules, f"{library}.distance", None)
     with pytest.raises(MissingDependencyError, match=rf"{library}: pip install 'focusllm\[eval\]'"):
