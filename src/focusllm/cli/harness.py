@@ -16,7 +16,7 @@ def lm_eval(
 
     Example: focusllm lm-eval --model focusllm --model_args base=BASE,adapter=ADAPTER --tasks lambada_openai
     """
+    check_alone()
     from focusllm.evaluation.harness import run_harness
 
-    check_alone()
     run_harness(arguments or [])

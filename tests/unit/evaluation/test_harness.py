@@ -66,22 +66,25 @@ def test_empty_contexts_and_empty_continuations_are_scored() -> None:
     assert lm.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, ("",), 0)], disable_tqdm=True) == [0.0]
 
 
-def test_answers_are_kept_by_the_harness_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_answer_is_handed_to_the_harness_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lm = FocusLM(text_model())
     cached = CachingLM(lm, str(tmp_path / "answers.db"))
+    handed: list[tuple[str, Any, Any]] = []
+    monkeypatch.setattr(lm.cache_hook, "add_partial", lambda *given: handed.append(given))
     asked = {
         "loglikelihood": ("a context", " and more"),
         "loglikelihood_rolling": ("a text",),
         "generate_until": ("a context", {"max_gen_toks": 2, "until": []}),
     }
     requests = {kind: [Instance(kind, {}, given, 0)] for kind, given in asked.items()}  # type: ignore[arg-type]
-    found = {kind: getattr(cached, kind)(requests[kind]) for kind in asked}
+    found = {kind: getattr(cached, kind)(requests[kind])[0] for kind in asked}
+    # As soon as it is there, for runs that are cut short.
+    assert handed == [(kind, asked[kind], found[kind]) for kind in asked]
     # What was kept needs no model.
     monkeypatch.setattr(lm, "_model", None)
     monkeypatch.setattr(lm, "_scorer", None)
     for kind, kept in found.items():
-        again = getattr(CachingLM(lm, str(tmp_path / "answers.db")), kind)(requests[kind])
-        assert [one == before for one, before in zip(again, kept, strict=True)] == [True]
+        assert getattr(CachingLM(lm, str(tmp_path / "answers.db")), kind)(requests[kind]) == [kept]
 
 
 def test_conversations_are_worded_by_the_tokenizer_s_template() -> None:
