@@ -108,15 +108,31 @@ def test_beyond_the_window_it_is_decoding_step_by_step(settings: dict[str, Any])
     assert abs(found[-2].log_probability - alone) > 1e-2
 
 
+@pytest.mark.parametrize("length", [1, 2, 3, 4, 5, 7])
+def test_one_pass_ends_where_candidates_are_made_again(length: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = tiny_model(config=replace(SMALL, local_refresh="cached", candidate_refresh=3))
+    continuation, steps, step = random_ids(length, seed=length), [0], model._engine.step
+
+    def counted(*arguments: Any) -> Any:
+        steps[0] += 1
+        return step(*arguments)
+
+    monkeypatch.setattr(model._engine, "step", counted)
+    [score] = ContinuationScorer(model).scores(CONTEXT, [continuation])
+    assert steps[0] == (length - 1 if length > 3 else 0)
+    total, _ = by_hand(model, model.prefill(torch.tensor([CONTEXT])), continuation)
+    assert score.log_probability == pytest.approx(total, abs=1e-5)
+
+
 @pytest.mark.parametrize("settings", SETTINGS[:3], ids=str)
 def test_what_only_the_continuation_makes_too_long_is_divided_as_generation_does(settings: dict[str, Any]) -> None:
     model = tiny_model(config=replace(SMALL, **settings))
-    for length in (WINDOW - 6, WINDOW - 5, WINDOW):
+    for length in (WINDOW - 12, WINDOW - 11, WINDOW):
         context = random_ids(length, seed=length)
-        likely = greedy(model, context, 6)
+        likely = greedy(model, context, 12)  # more than a segment
         [score] = ContinuationScorer(model).scores(context, [likely])
         assert score.is_greedy
-        kept = [] if length + 6 <= WINDOW else [context[: length - 10]]
+        kept = [] if length + 12 <= WINDOW else [context[: length - 10]]
         chunks = tuple(part[start : start + 12] for part in kept for start in range(0, len(part), 12))
         state = model._engine.prefill([SplitSequence(chunks, context[-10:] if chunks else context)])
         assert score.log_probability == pytest.approx(by_hand(model, state, likely)[0], abs=1e-5)
