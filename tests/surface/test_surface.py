@@ -27,6 +27,7 @@ OPTIONS = {
     "train": "config only_try overrides",
     "ablate": "config",
     "models": "check names",
+    "lm-eval": "arguments",
     "eval": f"{_MODEL} chat data depths lengths local_length output policies protocol seed subsets system task "
     "templates trials",
 }

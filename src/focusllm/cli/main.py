@@ -6,7 +6,21 @@ import sys
 import typer
 
 from focusllm import __version__
-from focusllm.cli import ablate, ask, chat, convert, demo, estimate, evaluate, index, models, perplexity, report, train
+from focusllm.cli import (
+    ablate,
+    ask,
+    chat,
+    convert,
+    demo,
+    estimate,
+    evaluate,
+    harness,
+    index,
+    models,
+    perplexity,
+    report,
+    train,
+)
 from focusllm.errors import FocusError
 
 app = typer.Typer(
@@ -22,6 +36,8 @@ app.command("index")(index.index)
 app.command("estimate")(estimate.estimate)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)
+# Not even --help is ours.
+app.command("lm-eval", context_settings={"ignore_unknown_options": True, "help_option_names": []})(harness.lm_eval)
 app.command("perplexity")(perplexity.perplexity)
 app.command("report")(report.report)
 app.command("train")(train.train)

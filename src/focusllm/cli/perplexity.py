@@ -50,7 +50,7 @@ def perplexity(
         raise InputError(f"The text has {len(ids):,} tokens; --length asks for {wanted:,}. Give more files.")
     scored = Perplexity(focus, ids, stride, by_base)
     with Progress(console=ERRORS, transient=True) as bar:
-        line = bar.add_task("Scoring", total=len(scored.starts()))
+        line = bar.add_task("Scoring", total=len(scored.text.starts()))
         segments = run_perplexity(scored, output / "segments.jsonl", lambda _: bar.advance(line))
     table = perplexity_table(by_position(segments, focus.window))
     (output / "table.md").write_text(table, encoding="utf-8")

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 from torch.distributed import ProcessGroup
+from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV
@@ -24,7 +24,7 @@ from focusllm.decoding.limits import check_growth, check_room
 from focusllm.decoding.plans import ChunkPlanner
 from focusllm.decoding.ranks import Made, Ranks
 from focusllm.decoding.recording import AttentionRecord, can_record, recorded
-from focusllm.decoding.state import FocusState, LocalBatch
+from focusllm.decoding.state import FocusState, LocalBatch, TokenScores
 from focusllm.errors import ConfigurationError
 
 # Called with the chunk tokens read so far, and those to be read in all.
@@ -167,28 +167,32 @@ class FocusEngine:
         return after
 
     @torch.no_grad()
-    def score(self, state: FocusState, token_ids: Int[Tensor, "batch new"]) -> Float[Tensor, "batch new"]:
-        """Return the log-probability of each of the tokens that go on from a state, which must not be used again.
+    def score(self, state: FocusState, rows: Sequence[Sequence[int]]) -> list[TokenScores]:
+        """Score runs of tokens that each go on from a state of one sequence, which must not be used again.
 
         Candidates stay as they are: it is what steps with ``candidate_refresh=0`` give, in one pass.
 
         Raises:
-            ConfigurationError: Local contexts are not kept (``local_refresh="recompute"``).
+            ConfigurationError: Local contexts are not kept (``local_refresh="recompute"``), and a run has more than
+                one token.
             StateError: The state was used before.
             WindowError: Candidates, local context and tokens exceed the window.
         """
         state.spend()
-        token_ids, found = token_ids.to(self.device), torch.empty(token_ids.shape, device=self.device)
-        for local in state.locals:
+        [local], longest = state.locals, max(map(len, rows))
+        logits = state.logits.unsqueeze(1).expand(len(rows), 1, -1)
+        if longest > 1:
             if local.cache is None:
                 raise ConfigurationError("Scoring needs the local context kept: set `local_refresh` to 'cached'.")
-            check_growth(local.num_candidates + local.token_ids.shape[1] + token_ids.shape[1], 0, self.window)
-            rows, scores = token_ids[local.sequences], state.logits[local.sequences].unsqueeze(1)
-            if rows.shape[1] > 1:
-                given = (rows[:, :-1], local.cache, local.num_candidates, rows.shape[1] - 1)
-                scores = torch.cat((scores, focus_forward(self.base, *given)), dim=1)
-            found[local.sequences] = scores.float().log_softmax(dim=-1).gather(2, rows.unsqueeze(2)).squeeze(2)
-        return found
+            check_growth(local.num_candidates + local.token_ids.shape[1] + longest, 0, self.window)
+            if len(rows) > 1:
+                same: Any = torch.zeros(len(rows), dtype=torch.int64, device=self.device)
+                local.cache.reorder_cache(same)
+            # What stands behind a shorter run is seen by nothing that counts.
+            padded = pad_sequence([torch.tensor(row[:-1], dtype=torch.int64) for row in rows], batch_first=True)
+            given = (padded.to(self.device), local.cache, local.num_candidates, longest - 1)
+            logits = torch.cat((logits, focus_forward(self.base, *given)), dim=1)
+        return [TokenScores.of(logits[number, : len(row)], row) for number, row in enumerate(rows)]
 
     def _refresh(self, state: FocusState) -> Made:
         """Make candidates again: all, those in focus (copies of their rows run ahead of the rest), or none."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers.cache_utils import Cache
 
@@ -14,6 +14,26 @@ from focusllm.cache.chunks import ChunkCache
 from focusllm.decoding.plans import Place
 from focusllm.decoding.recording import on_candidates
 from focusllm.errors import StateError
+
+
+@dataclass(frozen=True)
+class TokenScores:
+    """What a model says of tokens, each from all before it.
+
+    Attributes:
+        log_probabilities: Their natural logarithms.
+        are_likeliest: Whether no other token was likelier: greedy decoding would have chosen them.
+    """
+
+    log_probabilities: Float[Tensor, " tokens"]
+    are_likeliest: Bool[Tensor, " tokens"]
+
+    @classmethod
+    def of(cls, logits: Float[Tensor, "tokens vocab"], token_ids: Sequence[int]) -> "TokenScores":
+        """Score tokens by the logits they are chosen from."""
+        chosen = torch.tensor(token_ids, dtype=torch.int64, device=logits.device)
+        found = logits.float().log_softmax(dim=-1).gather(1, chosen.unsqueeze(1)).squeeze(1)
+        return cls(found, logits.argmax(dim=-1) == chosen)
 
 
 @dataclass

@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
-from focusllm.chunking import SplitSequence, cut_into_chunks
+from focusllm.chunking import SplitSequence, block, cut_into_chunks
 from focusllm.decoding.engine import FocusEngine
+from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
 from focusllm.evaluation.report import as_markdown
@@ -38,8 +37,71 @@ class Segment:
     count: int
 
 
+class SegmentedText:
+    """A text of any length, whose tokens are predicted segment by segment, each of them once.
+
+    Args:
+        model: The model.
+        token_ids: The text.
+        stride: Tokens of a segment; the last one may be shorter.
+        first: The first token that is predicted.
+        bos_token_id: Put before what is read whole. Without it, a text's very first token cannot be predicted.
+        by_base: Whether the base reads it alone, within its window.
+    """
+
+    def __init__(
+        self,
+        model: FocusModel,
+        token_ids: Sequence[int],
+        stride: int,
+        *,
+        first: int = 0,
+        bos_token_id: int | None = None,
+        by_base: bool = False,
+    ) -> None:
+        self._engine: FocusEngine = model._engine
+        self._ids, self._stride, self._first = list(token_ids), stride, first
+        self._bos_token_id, self._by_base = bos_token_id, by_base
+        self._whole: ChunkCache | None = None
+
+    def starts(self) -> range:
+        """Where segments start."""
+        return range(self._first, len(self._ids), self._stride)
+
+    def tokens(self, start: int) -> list[int]:
+        """Return the tokens of a segment that are predicted."""
+        has_nothing_before = start == 0 and self._bos_token_id is None
+        return self._ids[start + has_nothing_before : start + self._stride]
+
+    def split(self, start: int) -> SplitSequence:
+        """Divide what comes before a segment; the first segments, and the base, have as much as the window holds."""
+        config, within = self._engine.config, self._engine.window - self._stride - 1
+        if start <= within or self._by_base:
+            context = block(self._ids[max(start - within, 0) : start], self._bos_token_id)
+            return SplitSequence((), context or self._ids[:1])
+        boundary = start - config.local_length
+        chunks = cut_into_chunks(self._ids[:boundary], config.chunk_length, config.chunk_overlap)
+        return SplitSequence(chunks, self._ids[boundary:start])
+
+    def before(self, start: int) -> FocusState:
+        """Return the state that a segment goes on from."""
+        sequence = self.split(start)
+        return self._engine.ask([sequence], self._chunks(sequence) if sequence.chunks else ChunkCache())
+
+    def _chunks(self, sequence: SplitSequence) -> ChunkCache:
+        """Return the chunks of a part of the text; those that are whole have been read once, for all segments."""
+        prompt = [min(self._engine.config.dynamic_prompt_length, len(sequence.local)) + 1]
+        if self._whole is None:
+            last = self.split(self.starts()[-1]).chunks
+            self._whole = self._engine.index([[*last[:-1]]], prompt)
+        num_whole = len(sequence.chunks) - 1
+        parts = [part for batch in self._whole.batches if (part := _beginning(batch, num_whole)) is not None]
+        known = [(0, number) for number in range(num_whole)]
+        return ChunkCache([*parts, *self._engine.index([sequence.chunks], prompt, known=known).batches])
+
+
 class Perplexity:
-    """Scores a text segment by segment.
+    """Scores a text segment by segment; a rest that is shorter than a segment is left out.
 
     Args:
         model: The model; its local context must be kept (``local_refresh="cached"``).
@@ -61,11 +123,9 @@ class Perplexity:
             raise InputError(f"The text has {len(token_ids)} tokens, which are less than two segments of {stride}.")
         self._model, self._ids, self._stride, self._by_base = model, list(token_ids), stride, by_base
         self._engine: FocusEngine = model._engine
-        self._whole: ChunkCache | None = None
-
-    def starts(self) -> range:
-        """Where segments start; the first token is not scored."""
-        return range(0, len(self._ids) - self._stride + 1, self._stride)
+        segments = self._ids[: len(self._ids) - len(self._ids) % stride]
+        bos = self._engine.bos_token_id
+        self.text = SegmentedText(model, segments, stride, bos_token_id=bos, by_base=by_base)
 
     def header(self) -> dict[str, Any]:
         """Return what the losses depend on."""
@@ -81,36 +141,9 @@ class Perplexity:
 
     def segment(self, start: int) -> Segment:
         """Score one segment."""
-        tokens = self._ids[start : start + self._stride]
-        bos = self._engine.bos_token_id
-        within = self._model.window - self._stride - 1
-        if start <= within or self._by_base:
-            context = self._ids[max(start - within, 0) : start]
-            sequence = SplitSequence((), [*([] if bos is None else [bos]), *context] or tokens[:1])
-            tokens = tokens if bos is not None or context else tokens[1:]
-            state = self._engine.ask([sequence], ChunkCache())
-        else:
-            sequence = self._split(start)
-            state = self._engine.ask([sequence], self._chunks(sequence))
-        scores = self._engine.score(state, torch.tensor([tokens]))
-        return Segment(start, -float(scores.double().mean()), len(tokens))
-
-    def _split(self, start: int) -> SplitSequence:
-        config = self._engine.config
-        boundary = start - config.local_length
-        chunks = cut_into_chunks(self._ids[:boundary], config.chunk_length, config.chunk_overlap)
-        return SplitSequence(chunks, self._ids[boundary:start])
-
-    def _chunks(self, sequence: SplitSequence) -> ChunkCache:
-        """Return the chunks of a part of the text; those that are whole have been read once, for all segments."""
-        prompt = [min(self._engine.config.dynamic_prompt_length, len(sequence.local)) + 1]
-        if self._whole is None:
-            last = self._split(self.starts()[-1]).chunks
-            self._whole = self._engine.index([[*last[:-1]]], prompt)
-        num_whole = len(sequence.chunks) - 1
-        parts = [part for batch in self._whole.batches if (part := _beginning(batch, num_whole)) is not None]
-        known = [(0, number) for number in range(num_whole)]
-        return ChunkCache([*parts, *self._engine.index([sequence.chunks], prompt, known=known).batches])
+        tokens = self.text.tokens(start)
+        [scores] = self._engine.score(self.text.before(start), [tokens])
+        return Segment(start, -float(scores.log_probabilities.double().mean()), len(tokens))
 
 
 def _beginning(batch: ChunkBatch, num_chunks: int) -> ChunkBatch | None:
@@ -141,7 +174,7 @@ def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], N
         raise InputError(f"{output} holds another run. Give another --output, or move the file.")
     known = {record["start"]: Segment(**record) for record in records}
     segments = []
-    for start in scored.starts():
+    for start in scored.text.starts():
         if start not in known:
             known[start] = scored.segment(start)
             append_line(output, vars(known[start]))

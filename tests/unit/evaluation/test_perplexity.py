@@ -28,7 +28,7 @@ def test_a_segment_s_loss_is_that_of_steps() -> None:
     model._engine.bos_token_id = BOS
     scored = Perplexity(model, TEXT, STRIDE)
     for start in (64, 104, 152):
-        state = model._engine.prefill([scored._split(start)])
+        state = model._engine.prefill([scored.text.split(start)])
         losses = []
         for token in TEXT[start : start + STRIDE]:
             losses.append(-state.logits[0].log_softmax(-1)[token])
@@ -90,6 +90,6 @@ def test_what_cannot_be_scored_says_why() -> None:
         Perplexity(model, TEXT[:12], STRIDE)
     state = model.prefill(torch.tensor([TEXT]))
     with pytest.raises(WindowError):
-        model._engine.score(state, torch.tensor([TEXT[:50]]))
+        model._engine.score(state, [TEXT[:50]])
     with pytest.raises(StateError, match="already advanced"):
-        model._engine.score(state, torch.tensor([TEXT[:2]]))
+        model._engine.score(state, [TEXT[:2]])
