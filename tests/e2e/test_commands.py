@@ -358,6 +358,26 @@ def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, 
         assert (run.status, words in run.err) == (1, True)
 
 
+def test_perplexity_by_position_and_its_report(command, book: Path, base: Path, tmp_path: Path) -> None:
+    arguments = ("perplexity", book, "--length", 1500, "--stride", 50, "--model", base, *OPTIONS, "--local-length", 100)
+    run = command(*arguments, "-o", tmp_path / "ours")
+    assert run.status == 0
+    assert "| 0 to 512 |" in run.out
+    assert (tmp_path / "ours" / "table.md").read_text() in run.out
+    assert command(*arguments, "--base", "-o", tmp_path / "base").status == 0
+    assert command("report", tmp_path / "ours", tmp_path / "base", "-o", tmp_path / "r.md").status == 0
+    page = (tmp_path / "r.md").read_text()
+    assert "| base, within its window |" in page
+    assert "| focusllm |" in page
+    for wrong, words in (
+        ((*arguments, "-o", tmp_path / "base"), "holds another run"),
+        ((*arguments[:3], 10**6, *arguments[4:]), "--length asks for 1,000,000"),
+        ((*arguments, "--stride", 900), "`stride` must be from 1"),
+    ):
+        run = command(*wrong)
+        assert (run.status, words in run.err) == (1, True)
+
+
 def test_help_and_version_as_a_process() -> None:
     for arguments, words in ((["--help"], "ask"), (["--version"], "focusllm 0.1.0")):
         done = subprocess.run(

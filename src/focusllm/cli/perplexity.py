@@ -37,7 +37,7 @@ def perplexity(
     """
     from focusllm.bundled.text import installation_texts
     from focusllm.documents.text import text_of
-    from focusllm.evaluation.perplexity import Perplexity, by_position, perplexity_table, run_perplexity
+    from focusllm.evaluation.perplexity import SEGMENTS_NAME, Perplexity, by_position, perplexity_table, run_perplexity
 
     focus = loading.load_model(
         model, adapter, dtype, device, None,
@@ -51,7 +51,7 @@ def perplexity(
     scored = Perplexity(focus, ids, stride, by_base)
     with Progress(console=ERRORS, transient=True) as bar:
         line = bar.add_task("Scoring", total=len(scored.text.starts()))
-        segments = run_perplexity(scored, output / "segments.jsonl", lambda _: bar.advance(line))
+        segments = run_perplexity(scored, output / SEGMENTS_NAME, lambda _: bar.advance(line))
     table = perplexity_table(by_position(segments, focus.window))
     (output / "table.md").write_text(table, encoding="utf-8")
     typer.echo(table)

@@ -1,4 +1,4 @@
-"""``focusllm report``: runs of ``focusllm eval`` as a page, as Markdown or as CSV."""
+"""``focusllm report``: runs of ``focusllm eval`` and ``perplexity`` as a page, as Markdown or as CSV."""
 
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +11,8 @@ from focusllm.errors import ConfigurationError
 
 def report(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="Folders that focusllm eval wrote, or folders of such.")
+        list[Path],
+        typer.Argument(metavar="RUN...", help="Folders that focusllm eval, or perplexity, wrote, or folders of such."),
     ],
     output: Annotated[
         list[Path] | None,
@@ -24,21 +25,22 @@ def report(
     The page needs no other file and no network. Example: focusllm report results -o report.html -o report.md
     """
     from focusllm.evaluation.page import html_page, markdown_page
+    from focusllm.evaluation.perplexity_report import find_perplexities
     from focusllm.evaluation.report import csv_table
     from focusllm.evaluation.runs import find_runs
     from focusllm.files import write_text
 
     makers = {
-        ".html": lambda found: html_page(found, title),
-        ".md": lambda found: markdown_page(found, title),
+        ".html": lambda found, texts: html_page(found, texts, title),
+        ".md": lambda found, texts: markdown_page(found, texts, title),
         ".csv": csv_table,
     }
     outputs = output or [Path("report.html")]
     for path in outputs:
         if path.suffix not in makers:
             raise ConfigurationError(f"--output must end in one of {', '.join(makers)}; got {str(path)!r}.")
-    found = find_runs(runs)
+    found, texts = find_runs(runs), find_perplexities(runs)
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, makers[path.suffix](found))
-        ERRORS.print(f"{len(found)} runs are in {path}.", style="dim", highlight=False)
+        write_text(path, makers[path.suffix](found, texts))
+        ERRORS.print(f"{len(found) + len(texts)} runs are in {path}.", style="dim", highlight=False)

@@ -8,6 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from focusllm.evaluation.perplexity_report import PerplexityRun, by_text, perplexities, perplexity_curves
 from focusllm.evaluation.report import (
     GroupResult,
     as_markdown,
@@ -41,7 +42,7 @@ small { color: #666; display: block; }
 Table = list[list[str]]
 
 
-def html_page(runs: Sequence[Run], title: str) -> str:
+def html_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: str) -> str:
     """Return the page.
 
     Raises:
@@ -56,17 +57,23 @@ def html_page(runs: Sequence[Run], title: str) -> str:
             parts += [_image(heat_map(run.records, run.label)) for run in group]
         parts += [_details(run) for run in group]
         parts.append("</section>")
+    for text, group in by_text(texts):
+        parts += ["<section>", f"<h2>{escape(text)}</h2>", _html_table(perplexities(group))]
+        parts.append(_image(perplexity_curves(group, text)))
+        parts += [*(_details(run) for run in group), "</section>"]
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head = f"<head>{meta}<title>{escape(title)}</title><style>{_STYLE}</style></head>"
     return f'<!doctype html><html lang="en">{head}<body>{"".join(parts)}</body></html>\n'
 
 
-def markdown_page(runs: Sequence[Run], title: str) -> str:
+def markdown_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: str) -> str:
     """Return the tables as Markdown."""
     parts = [f"# {title}"]
     for task, group in _by_task(runs):
         parts.append(f"## {task}")
         parts += [as_markdown(table) for table in (_scores(group), _differences(group), _published(task)) if table]
+    for text, group in by_text(texts):
+        parts += [f"## {text}", as_markdown(perplexities(group))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -125,6 +132,6 @@ def _image(figure: "Figure") -> str:
     return f'<img alt="" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
 
 
-def _details(run: Run) -> str:
+def _details(run: Run | PerplexityRun) -> str:
     header = escape(json.dumps(run.header, indent=2))
     return f"<details><summary>{escape(run.label)}: how it was run</summary><pre>{header}</pre></details>"

@@ -21,6 +21,8 @@ from focusllm.evaluation.report import as_markdown
 from focusllm.files import append_line, ids_checksum, opened_lines
 from focusllm.model import FocusModel
 
+SEGMENTS_NAME = "segments.jsonl"
+
 
 @dataclass(frozen=True)
 class Segment:
@@ -134,6 +136,7 @@ class Perplexity:
             "system": "base, within its window" if self._by_base else "focusllm",
             "config": self._model.config.to_dict(),
             "stride": self._stride,
+            "window": self._model.window,
             "num_tokens": len(self._ids),
             "text_checksum": ids_checksum(self._ids),
             "dtype": str(next(self._model.parameters()).dtype),

@@ -14,6 +14,7 @@ from focusllm.plotting import new_figure
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from focusllm.evaluation.perplexity_report import PerplexityRun
     from focusllm.evaluation.runs import Run
 
 # What numbers in the names of groups are in, and words that have an order.
@@ -128,8 +129,12 @@ def as_markdown(table: Sequence[Sequence[str]]) -> str:
     return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
 
 
-def csv_table(runs: "Sequence[Run]") -> str:
-    """Write all runs as one CSV table, a line for each length, or subset, of each."""
+def csv_table(runs: "Sequence[Run]", texts: "Sequence[PerplexityRun]") -> str:
+    """Write all runs as one CSV table, a line for each length, or subset, of each.
+
+    Of runs over texts there is a line for each range of positions, called by its end: the score is the perplexity, and
+    n counts tokens.
+    """
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(("task", "system", "group", "right", "n", "score", "low", "high", "median_seconds"))
@@ -138,6 +143,10 @@ def csv_table(runs: "Sequence[Run]") -> str:
             numbers = (result.score, *result.interval, result.seconds)
             row = (run.task, run.label, result.group, result.right, result.trials, *(f"{x:.4f}" for x in numbers))
             writer.writerow(row)
+    for run in texts:
+        for place in run.results:
+            numbers = (f"{x:.4f}" for x in (place.perplexity, *place.interval))
+            writer.writerow((run.text, run.label, place.end, "", place.count, *numbers, ""))
     return text.getvalue()
 
 

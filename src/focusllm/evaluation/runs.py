@@ -9,6 +9,7 @@ from typing import Any
 
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import paired_difference
+from focusllm.evaluation.perplexity import SEGMENTS_NAME
 from focusllm.evaluation.report import GroupResult, by_group, score_of
 
 SAMPLES_NAME = "samples.jsonl"
@@ -61,15 +62,17 @@ def title_of(header: dict[str, Any]) -> str:
 def find_runs(paths: Sequence[Path]) -> list[Run]:
     """Read all runs in files and folders, and in folders in these, in the order of their tasks.
 
+    Runs over texts are passed over; see :func:`~focusllm.evaluation.perplexity_report.find_perplexities`.
+
     Raises:
         InputError: There is none, or a file is not a run's.
     """
     files: list[Path] = []
     for path in paths:
-        found = [path] if path.is_file() else sorted(path.rglob(SAMPLES_NAME))
+        found = [path] if path.is_file() else [*sorted(path.rglob(SAMPLES_NAME)), *path.rglob(SEGMENTS_NAME)]
         if not found:
             raise InputError(f"There are no runs at {path}: `focusllm eval` writes them as {SAMPLES_NAME}.")
-        files += [file for file in found if file not in files]
+        files += [file for file in found if file not in files and file.name != SEGMENTS_NAME]
     runs = sorted(map(_read, files), key=lambda run: run.task)
     labels = [(run.task, run.label) for run in runs]
     # Two runs of one system differ in something else: their folders tell them apart.

@@ -1,6 +1,7 @@
 """Runs read again: intervals, differences between systems, tables."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import paired_difference, score_interval, wilson_interval
-from focusllm.evaluation.page import markdown_page
+from focusllm.evaluation.page import html_page, markdown_page
+from focusllm.evaluation.perplexity_report import find_perplexities
+from focusllm.evaluation.report import csv_table
 from focusllm.evaluation.runs import find_runs
 
 
@@ -59,7 +62,7 @@ def test_runs_are_found_in_folders_and_told_apart(tmp_path: Path) -> None:
     assert found[:2] == (4, 0.375)
     # Only what both have is compared.
     assert by_label["base"].difference_to(by_label["ours, two"])[0] == 1  # type: ignore[index]
-    page = markdown_page(runs, "Title")
+    page = markdown_page(runs, [], "Title")
     assert "62.5% [" in page
     assert "+37.5" in page or "-37.5" in page
     assert "LLaMA-2-7B" in page
@@ -69,3 +72,49 @@ def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "empty", [])
     with pytest.raises(InputError, match="holds no samples yet"):
         find_runs([tmp_path])
+
+
+def write_perplexity(folder: Path, losses: list[float], system: str, text: str = "0123456789") -> None:
+    folder.mkdir(parents=True)
+    header = {
+        "task": "perplexity",
+        "system": system,
+        "window": 16,
+        "num_tokens": 8 * len(losses),
+        "text_checksum": text,
+    }
+    segments = [{"start": 8 * n, "loss": loss, "count": 8} for n, loss in enumerate(losses)]
+    (folder / "segments.jsonl").write_text("\n".join(map(json.dumps, [header, *segments])) + "\n")
+
+
+def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
+    write_perplexity(tmp_path / "a", [1.0, 1.0, 2.0, 2.0], "ours")
+    write_perplexity(tmp_path / "b", [1.0, 1.0, 3.0, 3.0], "base")
+    write_perplexity(tmp_path / "c", [1.0], "ours", text="another text")
+    write_run(tmp_path / "d", [1.0])
+    runs, texts = find_runs([tmp_path]), find_perplexities([tmp_path])
+    assert (len(runs), len(texts)) == (1, 3)
+    page = markdown_page(runs, texts, "Title")
+    head, _, *rows = page[page.index("| perplexity,") :].splitlines()[:4]
+    assert head.split(" | ")[1:] == ["0 to 16", "16 to 32 |"]
+    cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}
+    assert cells["| ours"][1].startswith(f"{math.exp(2):.2f} [")
+    assert cells["| base"][1] == f"{math.exp(3):.2f} [{math.exp(3):.2f}, {math.exp(3):.2f}] n=16 |"
+    lines = csv_table(runs, texts).splitlines()
+    assert len(lines) == 1 + 1 + 2 + 2 + 1
+    assert any(",base,32,,16,20.0855," in line for line in lines)
+    assert "data:image/png" in html_page([], texts, "Title")
+    # Texts alone are runs enough; a folder with neither is none.
+    assert find_runs([tmp_path / "a"]) == []
+    (tmp_path / "e").mkdir()
+    with pytest.raises(InputError, match="There are no runs"):
+        find_runs([tmp_path / "e"])
+
+
+def test_what_is_no_run_over_a_text_is_said(tmp_path: Path) -> None:
+    (tmp_path / "segments.jsonl").write_text('{"task": "perplexity"}\n{"start": 0}\n')
+    with pytest.raises(InputError, match="is not a run's file"):
+        find_perplexities([tmp_path])
+    write_perplexity(tmp_path / "empty", [], "ours")
+    with pytest.raises(InputError, match="holds no segments yet"):
+        find_perplexities([tmp_path / "empty"])
