@@ -69,7 +69,7 @@ class Stage:
 
 STAGES = (
     Stage(
-        2000 / 6400,
+        2000 / 12000,
         128,
         plain=0.5,
         breaks=0.2,
@@ -81,9 +81,9 @@ STAGES = (
         statements=0.58,
         text=0.02,
     ),
-    Stage(3400 / 6400, 256, plain=0.2, single=0.3, text_weight=0.2, copies=0.06, lists=0.12, statements=0.3),
-    Stage(4800 / 6400, 512, copies=0.04, lists=0.08, statements=0.15),
-    Stage(1.00, 1024, copies=0.03, lists=0.06, statements=0.1),
+    Stage(3400 / 12000, 256, plain=0.2, single=0.3, text_weight=0.2, copies=0.06, lists=0.12, statements=0.3),
+    Stage(9800 / 12000, 512, copies=0.04, lists=0.08, statements=0.15, text_weight=0.1),
+    Stage(1.00, 1024, copies=0.03, lists=0.06, statements=0.1, text_weight=0.1),
 )
 
 

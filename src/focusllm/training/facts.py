@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words, share_of
+from focusllm.training.english import HELD_OUT_LEADS, common_words, english_words
 from focusllm.training.names import draw_names, proper_name, pseudo_word, similar_name
 from focusllm.training.wordings import (
     CLOSERS,
@@ -101,6 +102,12 @@ def _train_word(rng: random.Random) -> str:
     return rng.choice(installation_words("train"))
 
 
+def _value_word(rng: random.Random) -> str:
+    """Draw a word; the common ones, which hold wordings together, are rarely values themselves."""
+    word = _train_word(rng)
+    return _train_word(rng) if word in common_words() else word
+
+
 def draw_key(rng: random.Random) -> str:
     """Draw a key: a natural one, or one to three words that need not make sense together."""
     natural = [key.strip() for key in NATURAL_KEYS]
@@ -137,7 +144,7 @@ def draw_value(rng: random.Random) -> str:
     if kind < 0.58:
         return " ".join(draw_names(rng, rng.choice((1, 2, 2, 2, 3))))
     if kind < 0.85:
-        return " ".join(_train_word(rng) for _ in range(rng.choice((1, 1, 2, 3))))
+        return " ".join(_value_word(rng) for _ in range(rng.choice((1, 1, 1, 2, 3))))
     if kind < 0.9:
         return f"{rng.randint(0, 23):02d}:{rng.randint(0, 59):02d}"
     if kind < 0.95:
@@ -180,7 +187,9 @@ def state(rng: random.Random, fact: Fact, strangeness: Strangeness = USUAL_STRAN
     if rng.random() < strangeness.scattered and stands_out:
         core = _scattered_core(rng, has_entity=fact.entity is not None)
     elif rng.random() < strangeness.noisy and (stands_out or strangeness.words):
-        core = _noisy_core(rng, core, strangeness.before_value, frozenset() if stands_out else FUNCTION_WORDS)
+        core = _noisy_core(rng, core, strangeness.before_value, stands_out)
+    if _lead_of(core) in HELD_OUT_LEADS:
+        return state(rng, fact, strangeness)
     if rng.random() < 0.1:
         core = core.replace("{v}", rng.choice(QUOTES))
     opener = _draw_opener(rng)
@@ -192,6 +201,12 @@ def state(rng: random.Random, fact: Fact, strangeness: Strangeness = USUAL_STRAN
     # A value must be read as it stands: a letter that opens the statement is raised only where it is not the value's.
     is_raised = not sentence.startswith(fact.value) and rng.random() < 0.85
     return sentence[0].upper() + sentence[1:] if is_raised else sentence
+
+
+def _lead_of(core: str) -> str:
+    """Return the words, two at most, between the slot before the value's and the value's."""
+    before = re.split(r"\{[kes]\}", core.partition("{v}")[0])[-1]
+    return " ".join(re.sub(r"\W+", " ", before).lower().split()[-2:])
 
 
 def _stands_out(value: str) -> bool:
@@ -207,17 +222,26 @@ def _scattered_core(rng: random.Random, has_entity: bool) -> str:
     return " ".join(parts + _glue(rng))
 
 
-def _noisy_core(rng: random.Random, core: str, before_value: float, kept: frozenset[str]) -> str:
-    """Exchange words of a wording for random ones: a reader meets words it has never seen in every place."""
+def _noisy_core(rng: random.Random, core: str, before_value: float, stands_out: bool) -> str:
+    """Exchange words of a wording for random ones: a reader meets words it has never seen in every place.
+
+    Around a value of plain words function words stay, and only common English ones take the others' places.
+    """
     value = core.find("{v}")
+    kept = frozenset[str]() if stands_out else FUNCTION_WORDS
 
     def exchanged(match: re.Match[str]) -> str:
         share = before_value if match.end() + 1 == value else EXCHANGED_SHARE
         if match[0] in kept or rng.random() >= share:
             return match[0]
-        return rng.choice((_train_word(rng), pseudo_word(rng, 2)))
+        strange = (_train_word(rng), pseudo_word(rng, 2)) if stands_out else ()
+        return rng.choice((_common_word(rng), *strange))
 
     return re.sub(r"(?<![{<\w'])[a-z]{4,}(?![}>\w'])", exchanged, core)
+
+
+def _common_word(rng: random.Random) -> str:
+    return rng.choice(rng.choice(list(english_words().values())))
 
 
 def _glue(rng: random.Random) -> list[str]:

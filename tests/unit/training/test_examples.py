@@ -8,6 +8,7 @@ import pytest
 from focusllm.bundled.text import installation_files, installation_words, share_of
 from focusllm.evaluation.tasks import facts as unseen
 from focusllm.evaluation.tasks import passkey
+from focusllm.training.english import HELD_OUT_LEADS
 from focusllm.training.examples import DrawSettings, ExampleDrawer
 from focusllm.training.fact_documents import FactDocumentMaker
 from focusllm.training.fact_source import FactSource
@@ -114,8 +115,9 @@ def test_evaluation_s_wordings_words_and_texts_never_occur_in_training() -> None
     evaluated = {normalized(wording, "{k}", "{e}", "{v}") for wording in unseen.WORDINGS}
     later = {normalized(w, "{k}", "{e}", "{v}") for w in (*unseen.SECOND_WORDINGS, *unseen.THIRD_WORDINGS)}
     assert not any(wording in trained for wording in evaluated | later for trained in wordings)
-    # What stands right before a value tells a reader most; not even that has been seen.
+    # What stands right before a value tells a reader most; of the first set not even that has been seen.
     evaluated_leads = {lead_of(wording) for wording in evaluated if lead_of(wording)}
+    assert evaluated_leads == HELD_OUT_LEADS
     assert not evaluated_leads & leads
     assert not words & set(installation_words("evaluation"))
     everything = "\n".join(texts).lower()
