@@ -1,7 +1,8 @@
-"""Compare supervising every position with supervising the last one: same data, base, draws and wall time.
+"""Compare supervising every position with supervising the last one: same data, base, draws and time.
 
-Each run trains for so many seconds; now and then the clock stops and the loss on the answers of held-out batches is
-measured, the same ones for all runs. At the end passkeys are asked. Results are JSON lines, a table and a plot.
+Each run trains for so many seconds of its process's time, which on one thread is what a clock would show on a machine
+with nothing else to do; now and then the loss on the answers of held-out batches is measured, the same ones for all
+runs. At the end passkeys are asked. Results are JSON lines, a table and a plot. Use one thread (OMP_NUM_THREADS=1).
 """
 
 import argparse
@@ -34,18 +35,18 @@ class Clock(TrainerCallback):
 
     def __init__(self, seconds: float, every: float, batches: Sequence[PackedBatch]) -> None:
         self._seconds, self._every, self._batches = seconds, every, batches
-        self._trained, self._resumed = 0.0, time.perf_counter()
+        self._trained, self._resumed = 0.0, time.process_time()
         self.points: list[dict[str, float]] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         """Look at the clock."""
-        self._trained += time.perf_counter() - self._resumed
+        self._trained += time.process_time() - self._resumed
         if self._trained >= self._every * (len(self.points) + 1):
             with torch.no_grad():
                 losses = torch.cat([model(batch).token_losses for batch in self._batches])
             self.points.append({"seconds": self._trained, "step": state.global_step, "loss": losses.mean().item()})
         control.should_training_stop = self._trained >= self._seconds
-        self._resumed = time.perf_counter()
+        self._resumed = time.process_time()
 
 
 def run_one(recipe: Recipe, supervision: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -75,7 +76,7 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
         seconds, losses = zip(*((point["seconds"], point["loss"]) for point in result["points"]), strict=True)
         label = result["supervision"] if result["seed"] == min(r["seed"] for r in results) else None
         axes.plot(seconds, losses, color=colors[result["supervision"]], label=label)
-    axes.set_xlabel("seconds of training")
+    axes.set_xlabel("seconds of training, one thread")
     axes.set_ylabel("loss on held-out answers, nats a token")
     axes.legend(title="supervised positions")
     figure.savefig(path, dpi=120)

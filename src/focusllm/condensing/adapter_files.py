@@ -81,7 +81,9 @@ def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusCon
         "focus": config.to_dict(),
     }
     if not (folder / CARD_NAME).exists():
-        write_text(folder / CARD_NAME, _model_card(base_name, config, tensors))
+        write_text(
+            folder / CARD_NAME, model_card(base_name, config, sum(tensor.numel() for tensor in tensors.values()))
+        )
     write_text(folder / CONFIG_NAME, json.dumps(record, indent=2) + "\n")
 
 
@@ -175,14 +177,14 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
 
 
-def _model_card(base_name: str, config: FocusConfig, tensors: Mapping[str, Tensor]) -> str:
-    count = sum(tensor.numel() for tensor in tensors.values())
+def model_card(base_name: str, config: FocusConfig, num_parameters: int) -> str:
+    """Return the model card of an adapter; how it was made may be told behind it."""
     kind = "full" if config.rank is None else f"rank {config.rank}"
     lead = f"base_model: {base_name}\n" if base_name else ""
     return (
         f"---\nlibrary_name: focusllm\n{lead}tags: [focusllm, long-context]\n---\n\n"
         f"# FocusLLM adapter\n\n"
-        f"Candidate projections ({kind}, {count:,} parameters) for `{base_name or 'unnamed'}`.\n\n"
+        f"Candidate projections ({kind}, {num_parameters:,} parameters) for `{base_name or 'unnamed'}`.\n\n"
         f"```python\nfrom focusllm import FocusModel\n\n"
         f'model = FocusModel.from_pretrained("{base_name}", adapter="PATH")\n```\n'
     )

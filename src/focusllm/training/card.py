@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import yaml
 
-from focusllm.condensing.adapter_files import CARD_NAME
+from focusllm.condensing.adapter_files import CARD_NAME, model_card
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.errors import MissingDependencyError
 from focusllm.files import write_text
@@ -64,28 +64,12 @@ def _draw(logged: list[dict[str, Any]], path: Path) -> bool:
 def _card(
     recipe: Recipe, logged: list[dict[str, Any]], num_parameters: int, device: torch.device, has_picture: bool
 ) -> str:
-    kind = "full projections" if recipe.focus.rank is None else f"projections of rank {recipe.focus.rank}"
     found = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     settings = {name: value for name, value in asdict(recipe).items() if name != "folder"}
     # Through JSON, so that tuples are written as the lists they are in a recipe.
     text = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, allow_unicode=True)
     picture = f"\n![Loss and accuracy over the steps]({PICTURE_NAME})\n" if has_picture else ""
-    return f"""---
-library_name: focusllm
-base_model: {recipe.base}
-tags: [focusllm, long-context]
----
-
-# FocusLLM adapter
-
-Candidate projections ({kind}, {num_parameters:,} parameters) for `{recipe.base}`.
-
-```python
-from focusllm import FocusModel
-
-model = FocusModel.from_pretrained("{recipe.base}", adapter="PATH")
-```
-
+    return f"""{model_card(recipe.base, recipe.focus, num_parameters)}
 ## Training
 
 {recipe.steps:,} steps; {_end(logged[-_LAST:])}.
