@@ -37,6 +37,6 @@ def test_every_command_of_the_readme_is_one() -> None:
     from focusllm.cli.main import app
 
     names = set(get_command(app).commands)  # type: ignore[attr-defined]
-    used = re.findall(r"^(?:cat .*\| )?focusllm (\w+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    used = re.findall(r"^(?:cat .*\| )?focusllm ([\w-]+)", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
     assert used
     assert set(used) <= names
