@@ -1,5 +1,6 @@
 """The command ``focusllm``: one sub-command a file; mistakes of use end in one sentence, never in a traceback."""
 
+import logging
 import os
 import sys
 
@@ -66,6 +67,9 @@ def main() -> None:
     # Loading messages of the libraries below would stand between the user and the answer.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    # torchao, where it is installed, speaks of kernels for GPUs that are not there as soon as it is imported.
+    for name in ("torchao", "torch.utils._pytree"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app()
     except FocusError as error:
