@@ -24,6 +24,7 @@ def ablate(
         from focusllm.ablations.report import ablation_table, draw_ablation, outcomes
         from focusllm.ablations.run import run_ablation
         from focusllm.ablations.settings import read_ablation
+        from focusllm.files import write_text
     except ImportError as error:
         raise MissingDependencyError(f"Training needs {error.name!r}: pip install 'focusllm[train]'.") from error
     ablation = read_ablation(config)
@@ -33,7 +34,7 @@ def ablate(
         raise TrainingError(f"Interrupted. Runs are in {ablation.output}; the same command goes on.") from error
     found = list(outcomes(ablation, records))
     table = ablation_table(found)
-    (ablation.output / "table.md").write_text(table, encoding="utf-8")
+    write_text(ablation.output / "table.md", table)
     draw_ablation(found).savefig(ablation.output / "ablation.png", dpi=120)
     typer.echo(table)
     ERRORS.print(f"Runs, table and picture are in {ablation.output}/.", style="dim", highlight=False)

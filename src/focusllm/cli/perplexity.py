@@ -38,6 +38,7 @@ def perplexity(
     from focusllm.bundled.text import installation_texts
     from focusllm.documents.text import text_of
     from focusllm.evaluation.perplexity import SEGMENTS_NAME, Perplexity, by_position, perplexity_table, run_perplexity
+    from focusllm.files import write_text
 
     focus = loading.load_model(
         model, adapter, dtype, device, None,
@@ -53,6 +54,6 @@ def perplexity(
         line = bar.add_task("Scoring", total=len(scored.text.starts()))
         segments = run_perplexity(scored, output / SEGMENTS_NAME, lambda _: bar.advance(line))
     table = perplexity_table(by_position(segments, focus.window))
-    (output / "table.md").write_text(table, encoding="utf-8")
+    write_text(output / "table.md", table)
     typer.echo(table)
     ERRORS.print(f"Segments and table are in {output}/.", style="dim", highlight=False)

@@ -1,40 +1,33 @@
 """Runs of ``focusllm perplexity``, read again, and what reports say of them."""
 
-import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from focusllm.errors import InputError
 from focusllm.evaluation.perplexity import SEGMENTS_NAME, PositionResult, Segment, by_position
-from focusllm.plotting import new_figure
+from focusllm.evaluation.report import Curve, draw_curves
+from focusllm.evaluation.runs import WrittenRun, read_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
-class PerplexityRun:
+class PerplexityRun(WrittenRun):
     """One run over one text.
 
     Attributes:
-        path: Its file.
-        header: What it says of itself: system, settings, the text's checksum.
         segments: Its segments.
-        label: The system, as reports call it.
     """
 
-    path: Path
-    header: dict[str, Any]
     segments: list[Segment]
-    label: str
 
     @property
-    def text(self) -> str:
-        """The text, by which runs can be compared."""
+    def task(self) -> str:
+        """The text; runs over the same one can be compared."""
         return f"perplexity, {self.header['num_tokens']:,} tokens ({self.header['text_checksum'][:8]})"
 
     @cached_property
@@ -50,30 +43,16 @@ def find_perplexities(paths: Sequence[Path]) -> list[PerplexityRun]:
         InputError: A file is not a run's.
     """
     found = [[path] if path.name == SEGMENTS_NAME else sorted(path.rglob(SEGMENTS_NAME)) for path in paths]
-    runs = sorted(map(_read, dict.fromkeys(file for files in found for file in files)), key=lambda run: run.text)
-    labels = [(run.text, run.label) for run in runs]
-    return [
-        replace(run, label=f"{run.label}, {run.path.parent.name}") if labels.count((run.text, run.label)) > 1 else run
-        for run in runs
-    ]
+    return read_runs(dict.fromkeys(file for files in found for file in files), _made, "segments")
 
 
-def _read(path: Path) -> PerplexityRun:
-    try:
-        header, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        run = PerplexityRun(path, header, [Segment(**record) for record in records], header["system"])
-        if not records:
-            raise InputError(f"{path} holds no segments yet.")
-        # Both are kept, or looked up, anyway; what has neither is no run.
-        _ = run.text, run.results
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a run's file: {error}") from error
-    return run
+def _made(path: Path, header: dict[str, Any], records: list[dict[str, Any]]) -> PerplexityRun:
+    return PerplexityRun(path, header, header["system"], [Segment(**record) for record in records])
 
 
 def by_text(runs: Sequence[PerplexityRun]) -> Iterator[tuple[str, list[PerplexityRun]]]:
     """Yield the runs over each text."""
-    for text, group in groupby(runs, lambda run: run.text):
+    for text, group in groupby(runs, lambda run: run.task):
         yield text, list(group)
 
 
@@ -100,18 +79,5 @@ def perplexity_curves(runs: Sequence[PerplexityRun], title: str) -> "Figure":
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    figure = new_figure(7.0, 3.6)
-    axes = figure.subplots()
-    for run in runs:
-        ends = [result.end for result in run.results]
-        low, high = zip(*(result.interval for result in run.results), strict=True)
-        [line] = axes.plot(ends, [result.perplexity for result in run.results], marker="o", label=run.label)
-        axes.fill_between(ends, low, high, alpha=0.15, color=line.get_color())
-    axes.set_xscale("log", base=2)
-    ticks = sorted({result.end for run in runs for result in run.results})
-    axes.set_xticks(ticks, [f"{end:,}" for end in ticks], rotation=45, ha="right")
-    axes.set_xlabel("up to position")
-    axes.set_ylabel("perplexity")
-    axes.set_title(title, fontsize=10)
-    axes.legend(fontsize=8)
-    return figure
+    lines = [Curve(run.label, [(one.end, one.perplexity, one.interval) for one in run.results]) for run in runs]
+    return draw_curves(lines, title, "up to position", "perplexity")

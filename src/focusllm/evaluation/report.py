@@ -146,7 +146,7 @@ def csv_table(runs: "Sequence[Run]", texts: "Sequence[PerplexityRun]") -> str:
     for run in texts:
         for place in run.results:
             numbers = (f"{x:.4f}" for x in (place.perplexity, *place.interval))
-            writer.writerow((run.text, run.label, place.end, "", place.count, *numbers, ""))
+            writer.writerow((run.task, run.label, place.end, "", place.count, *numbers, ""))
     return text.getvalue()
 
 
@@ -184,19 +184,43 @@ def curves(runs: "Sequence[Run]", title: str) -> "Figure":
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
+    lines = [Curve(run.label, [(one.group, one.score, one.interval) for one in run.results]) for run in runs]
+    figure = draw_curves(lines, title, "tokens", "score")
+    figure.axes[0].set_ylim(-0.02, 1.02)
+    return figure
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line of a figure.
+
+    Attributes:
+        label: What it is called.
+        points: Place, value and interval of each point.
+    """
+
+    label: str
+    points: list[tuple[int, float, tuple[float, float]]]
+
+
+def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -> "Figure":
+    """Draw values over numbers of tokens that double, with their intervals.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
     figure = new_figure(7.0, 3.6)
     axes = figure.subplots()
-    for run in runs:
-        lengths = [result.group for result in run.results]
-        low, high = zip(*(result.interval for result in run.results), strict=True)
-        [line] = axes.plot(lengths, [result.score for result in run.results], marker="o", label=run.label)
-        axes.fill_between(lengths, low, high, alpha=0.15, color=line.get_color())
+    for curve in curves:
+        places, values, intervals = zip(*curve.points, strict=True)
+        [line] = axes.plot(places, values, marker="o", label=curve.label)
+        low, high = zip(*intervals, strict=True)
+        axes.fill_between(places, low, high, alpha=0.15, color=line.get_color())
     axes.set_xscale("log", base=2)
-    ticks = sorted({result.group for run in runs for result in run.results})
-    axes.set_xticks(ticks, [f"{length:,}" for length in ticks], rotation=45, ha="right")
-    axes.set_ylim(-0.02, 1.02)
-    axes.set_xlabel("tokens")
-    axes.set_ylabel("score")
+    ticks = sorted({place for curve in curves for place, *_ in curve.points})
+    axes.set_xticks(ticks, [f"{place:,}" for place in ticks], rotation=45, ha="right")
+    axes.set_xlabel(x_name)
+    axes.set_ylabel(y_name)
     axes.set_title(title, fontsize=10)
     axes.legend(fontsize=8)
     return figure

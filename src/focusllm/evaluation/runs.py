@@ -1,11 +1,11 @@
 """Runs that were written by ``focusllm eval``, read again."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import paired_difference
@@ -16,20 +16,42 @@ SAMPLES_NAME = "samples.jsonl"
 
 
 @dataclass(frozen=True)
-class Run:
-    """One run.
+class WrittenRun:
+    """What runs of every kind have.
 
     Attributes:
         path: Its file.
-        header: What it says of itself: task, system, settings, versions, hardware.
-        records: Its samples.
+        header: What it says of itself: task, system, settings.
         label: The system, as reports call it.
     """
 
     path: Path
     header: dict[str, Any]
-    records: list[dict[str, Any]]
     label: str
+
+    @property
+    def task(self) -> str:
+        """What it measures; runs of one task can be compared."""
+        raise NotImplementedError
+
+    @cached_property
+    def results(self) -> list[Any]:
+        """What it says, summed up."""
+        raise NotImplementedError
+
+
+R = TypeVar("R", bound=WrittenRun)
+
+
+@dataclass(frozen=True)
+class Run(WrittenRun):
+    """One run over samples.
+
+    Attributes:
+        records: Its samples.
+    """
+
+    records: list[dict[str, Any]]
 
     @property
     def task(self) -> str:
@@ -73,23 +95,38 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
         if not found:
             raise InputError(f"There are no runs at {path}: `focusllm eval` writes them as {SAMPLES_NAME}.")
         files += [file for file in found if file not in files and file.name != SEGMENTS_NAME]
-    runs = sorted(map(_read, files), key=lambda run: run.task)
+    return read_runs(files, lambda path, header, records: Run(path, header, header["system"], records), "samples")
+
+
+def read_runs(
+    files: Iterable[Path], make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str
+) -> list[R]:
+    """Read files of runs, in the order of their tasks; two of one task and system are told apart by their folders.
+
+    Args:
+        files: The files.
+        make: Makes a run, a dataclass, of a file's path, first line and other lines.
+        what: What the other lines are, for errors.
+
+    Raises:
+        InputError: A file is not a run's, or holds nothing yet.
+    """
+    runs = sorted((_read(path, make, what) for path in files), key=lambda run: run.task)
     labels = [(run.task, run.label) for run in runs]
-    # Two runs of one system differ in something else: their folders tell them apart.
     return [
         replace(run, label=f"{run.label}, {run.path.parent.name}") if labels.count((run.task, run.label)) > 1 else run
         for run in runs
     ]
 
 
-def _read(path: Path) -> Run:
+def _read(path: Path, make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str) -> R:
     try:
         header, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        run = Run(path, header, records, header["system"])
+        run = make(path, header, records)
+        if not records:
+            raise InputError(f"{path} holds no {what} yet.")
         # Both are kept, or looked up, anyway; what has neither is no run.
         _ = run.task, run.results
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a run's file: {error}") from error
-    if not records:
-        raise InputError(f"{path} holds no samples yet.")
     return run
