@@ -8,7 +8,7 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from focusllm.evaluation.perplexity_report import PerplexityRun, by_text, perplexities, perplexity_curves
+from focusllm.evaluation.perplexity_report import PerplexityRun, perplexities, perplexity_curves
 from focusllm.evaluation.report import (
     GroupResult,
     as_markdown,
@@ -18,7 +18,7 @@ from focusllm.evaluation.report import (
     is_published,
     mean_of_subsets,
 )
-from focusllm.evaluation.runs import Run
+from focusllm.evaluation.runs import R, Run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +57,7 @@ def html_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: str) -
             parts += [_image(heat_map(run.records, run.label)) for run in group]
         parts += [_details(run) for run in group]
         parts.append("</section>")
-    for text, group in by_text(texts):
+    for text, group in _by_task(texts):
         parts += ["<section>", f"<h2>{escape(text)}</h2>", _html_table(perplexities(group))]
         parts.append(_image(perplexity_curves(group, text)))
         parts += [*(_details(run) for run in group), "</section>"]
@@ -72,12 +72,12 @@ def markdown_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: st
     for task, group in _by_task(runs):
         parts.append(f"## {task}")
         parts += [as_markdown(table) for table in (_scores(group), _differences(group), _published(task)) if table]
-    for text, group in by_text(texts):
+    for text, group in _by_task(texts):
         parts += [f"## {text}", as_markdown(perplexities(group))]
     return "\n\n".join(parts) + "\n"
 
 
-def _by_task(runs: Sequence[Run]) -> Iterator[tuple[str, list[Run]]]:
+def _by_task(runs: Sequence[R]) -> Iterator[tuple[str, list[R]]]:
     for task, group in groupby(runs, lambda run: run.task):
         yield task, list(group)
 

@@ -1,9 +1,8 @@
 """Runs of ``focusllm perplexity``, read again, and what reports say of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,12 +47,6 @@ def find_perplexities(paths: Sequence[Path]) -> list[PerplexityRun]:
 
 def _made(path: Path, header: dict[str, Any], records: list[dict[str, Any]]) -> PerplexityRun:
     return PerplexityRun(path, header, header["system"], [Segment(**record) for record in records])
-
-
-def by_text(runs: Sequence[PerplexityRun]) -> Iterator[tuple[str, list[PerplexityRun]]]:
-    """Yield the runs over each text."""
-    for text, group in groupby(runs, lambda run: run.task):
-        yield text, list(group)
 
 
 def perplexities(runs: Sequence[PerplexityRun]) -> list[list[str]]:
