@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 TRAINING_ENVIRONMENT := MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=4294967296 MALLOC_TOP_PAD_=268435456
 TINY := runs/tiny
 
-.PHONY: help demo test lint format bench docs tiny clean
+.PHONY: help demo test lint format bench docs tiny families clean
 
 help:  ## Show this list.
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,12 @@ tiny: $(READY)  ## Train the bundled model from nothing (hours on two CPU cores)
 	$(TRAINING_ENVIRONMENT) $(BIN)/python recipes/tiny/base.py --tokenizer $(TINY)/tokenizer --output $(TINY)/base
 	$(TRAINING_ENVIRONMENT) $(BIN)/focusllm train --config recipes/tiny/adapter.yaml base=$(abspath $(TINY))/base output=$(TINY)/adapter
 	$(BIN)/python recipes/tiny/bundle.py --base $(TINY)/base --adapter $(TINY)/adapter
+
+families: $(READY)  ## Train small bases of three architectures and adapters for each, and compare them (hours).
+	for shape in llama gpt-neox opt; do for size in 1m 3m; do \
+	  $(TRAINING_ENVIRONMENT) $(BIN)/python recipes/tiny/base.py --steps 2400 --tokenizer src/focusllm/bundled/weights/base \
+	    --shape recipes/families/$$shape-$$size.json --output runs/families/bases/$$shape-$$size || exit 1; done; done
+	$(TRAINING_ENVIRONMENT) $(BIN)/focusllm ablate --config recipes/families/ablations.yaml
 
 clean:  ## Remove the environment and caches; runs are kept.
 	rm -rf $(VENV) .pytest_cache .ruff_cache .import_linter_cache

@@ -1,22 +1,25 @@
-"""Train the bundled base model from nothing: a small Llama with a window of 1,024 tokens.
+"""Train a small base model from nothing: the bundled one, a Llama with a window of 1,024 tokens, or another shape.
 
 What it is trained on is in sequences.py. Sequences grow while training goes on, because looking a fact up is
 learned far faster in short sequences and carries over to longer ones.
 """
 
 import argparse
+import json
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from optimizer import MuonWithAdamW
-from sequences import ANSWER_WEIGHT, FIRST_WEIGHT, STAGES, SequenceDrawer
+from sequences import ANSWER_WEIGHT, FIRST_WEIGHT, SequenceDrawer, Stage, stages_within
 from torch.utils.data import Dataset, SequentialSampler
 from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
+    AutoConfig,
+    AutoModelForCausalLM,
+    PreTrainedModel,
     PreTrainedTokenizerFast,
     Trainer,
     TrainingArguments,
@@ -25,30 +28,20 @@ from transformers import (
 from transformers.trainer_utils import get_last_checkpoint
 
 from focusllm.bundled.text import installation_texts
+from focusllm.condensing.families import family_of, layers_of
 
 BATCH_TOKENS = 4096
-# After so many layers answers must show already, and how much that counts.
-EARLY_LAYERS, EARLY_WEIGHT = 6, 0.5
+# After this share of the layers answers must show already, and how much that counts.
+EARLY_SHARE, EARLY_WEIGHT = 0.6, 0.5
 # On CPUs the plain attention, compiled, is twice as fast as the fused one up to this length, and slower beyond.
 PLAIN_ATTENTION_LENGTH = 256
 
 
-def tiny_llama(vocab_size: int) -> LlamaForCausalLM:
-    """Build the untrained base: 10 layers of 192, 4.5M parameters."""
-    config = LlamaConfig(
-        vocab_size=vocab_size,
-        hidden_size=192,
-        intermediate_size=512,
-        num_hidden_layers=10,
-        num_attention_heads=6,
-        num_key_value_heads=3,
-        max_position_embeddings=1024,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=2,
-    )
-    return LlamaForCausalLM(config)
+def new_base(shape: Path, vocab_size: int) -> PreTrainedModel:
+    """Build an untrained base from a configuration of transformers' in JSON, which lacks what the tokenizer says."""
+    settings = json.loads(shape.read_text(encoding="utf-8"))
+    ids = {"vocab_size": vocab_size, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2}
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(**settings, **ids))
 
 
 class EarlyAnswers:
@@ -58,30 +51,38 @@ class EarlyAnswers:
     Facts are then found in the lower layers, and the upper ones are free to read what candidates have found.
     """
 
-    def __init__(self, model: LlamaForCausalLM, num_layers: int) -> None:
-        self._model = model
+    def __init__(self, model: PreTrainedModel) -> None:
+        layers = layers_of(model, family_of(model))
+        modules = dict(model.base_model.named_modules())
+        self._head = model.get_output_embeddings()
+        # The norm behind the last layer is the shallowest that is called so; those of layers are deeper.
+        last_norm = min((name for name in modules if name.endswith("norm")), key=lambda name: name.count("."))
+        self._norm = modules[last_norm]
         self._states: torch.Tensor | None = None
-        model.model.layers[num_layers - 1].register_forward_hook(self._keep)
+        layers[round(EARLY_SHARE * len(layers)) - 1].register_forward_hook(self._keep)
 
-    def _keep(self, module: torch.nn.Module, arguments: tuple[object, ...], output: torch.Tensor) -> None:
-        self._states = output
+    def _keep(self, module: torch.nn.Module, arguments: tuple[object, ...], output: Any) -> None:
+        self._states = output if isinstance(output, torch.Tensor) else output[0]
 
     def logits(self, is_answer: torch.Tensor) -> torch.Tensor:
         """Return what the layer would say at the marked places of the latest forward pass."""
         assert self._states is not None
-        return self._model.lm_head(self._model.model.norm(self._states[:, :-1].flatten(0, 1)[is_answer])).float()
+        return self._head(self._norm(self._states[:, :-1].flatten(0, 1)[is_answer])).float()
 
 
 class BaseBatches(Dataset):
     """Batch ``i`` of the run, drawn from its own seed, so that a resumed run sees what it would have seen."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, num_batches: int, seed: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, stages: Sequence[Stage], num_batches: int, seed: int
+    ) -> None:
         self._drawer = SequenceDrawer(
             lambda text: tokenizer(text, add_special_tokens=False, verbose=False).input_ids,
             tokenizer.bos_token_id,
             len(tokenizer),
             "".join(installation_texts("train")),
         )
+        self._stages = stages
         self._num_batches = num_batches
         self._seed = seed
 
@@ -90,7 +91,7 @@ class BaseBatches(Dataset):
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"{self._seed}/{index}")
-        stage = next(stage for stage in STAGES if index / self._num_batches < stage.until)
+        stage = next(stage for stage in self._stages if index / self._num_batches < stage.until)
         rows = [self._drawer.draw(rng, stage) for _ in range(BATCH_TOKENS // stage.length)]
         input_ids, weights = zip(*rows, strict=True)
         return {"input_ids": torch.tensor(input_ids), "weights": torch.tensor(weights)}
@@ -151,6 +152,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tokenizer", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--shape", type=Path, default=Path(__file__).parent / "base.json", help="Its configuration.")
     parser.add_argument("--steps", type=int, default=12_000)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -184,15 +186,16 @@ def main() -> None:
         remove_unused_columns=False,
         seed=options.seed,
     )
-    model = tiny_llama(len(tokenizer))
-    early = EarlyAnswers(model, EARLY_LAYERS)
+    model = new_base(options.shape, len(tokenizer))
+    early = EarlyAnswers(model)
+    stages = stages_within(model.config.max_position_embeddings)
     if options.compile:
         model.compile(dynamic=False)
     trainer = BaseTrainer(
         early,
         model=model,
         args=arguments,
-        train_dataset=BaseBatches(tokenizer, options.steps, options.seed),
+        train_dataset=BaseBatches(tokenizer, stages, options.steps, options.seed),
         data_collator=lambda batches: batches[0],
     )
     trainer.train(resume_from_checkpoint=get_last_checkpoint(str(checkpoints)) if checkpoints.exists() else None)

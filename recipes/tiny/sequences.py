@@ -8,7 +8,7 @@ give, counts most.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from focusllm.bundled.text import installation_words
 from focusllm.training.fact_documents import FactDocumentMaker
@@ -85,6 +85,18 @@ STAGES = (
     Stage(9800 / 12000, 512, copies=0.04, lists=0.08, statements=0.15, text_weight=0.1),
     Stage(1.00, 1024, copies=0.03, lists=0.06, statements=0.1, text_weight=0.1),
 )
+
+
+def stages_within(window: int) -> list[Stage]:
+    """Return the stages whose sequences fit a window, over all steps.
+
+    Raises:
+        ValueError: Not even the first one's do.
+    """
+    fitting = [stage for stage in STAGES if stage.length <= window]
+    if not fitting:
+        raise ValueError(f"A window of {window} tokens is too short; sequences have at least {STAGES[0].length}.")
+    return [replace(stage, until=stage.until / fitting[-1].until) for stage in fitting]
 
 
 class SequenceDrawer:
