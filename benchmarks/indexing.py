@@ -21,7 +21,8 @@ def read_all(way: str, options: argparse.Namespace) -> Figures:
     token_ids = real_tokens(model, options.tokens)
     document = model._reader.open(token_ids)
     blocks = [model._engine._chunk_block(chunk) for chunk in document.chunks]
-    at_once = model._engine.planner.rows_at_once(len(document.chunks[0]) + model._reader._usual_prompt)
+    places = [(0, number) for number in range(len(blocks))]
+    plans = list(model._engine.planner.plan([document.chunks], [model._reader._usual_prompt], places))
     kept = []
     # What runs first is slower.
     model.base.base_model(torch.tensor(blocks[:1]))
@@ -30,12 +31,11 @@ def read_all(way: str, options: argparse.Namespace) -> Figures:
         model.index(token_ids)
     else:
         with model.disabled() as base, torch.no_grad():
-            lengths = sorted({len(block) for block in blocks})
-            for length in lengths:
-                rows = [block for block in blocks if len(block) == length]
-                for first in range(0, len(rows), at_once):
+            for plan in plans:
+                rows = torch.tensor([blocks[number] for _, number in plan.places])
+                for some in rows.split(plan.rows_at_once):
                     cache = DynamicCache()
-                    base.base_model(torch.tensor(rows[first : first + at_once]), past_key_values=cache)
+                    base.base_model(some, past_key_values=cache)
                     kept.append(cache)
     return {"seconds": time.perf_counter() - started, "peak_bytes": float(peak_memory_bytes())}
 
