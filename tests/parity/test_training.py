@@ -31,7 +31,7 @@ EXAMPLES = [example(3, 14, 9, seed=1), example(5, 11, 10 - 4, seed=2), example(1
 
 
 def packed(examples: list[TrainingExample], config: object = CONFIG) -> PackedBatch:
-    return pack(examples, config, BOS, 0)  # type: ignore[arg-type]
+    return pack(examples, config, BOS)  # type: ignore[arg-type]
 
 
 def packed_like_decoding(

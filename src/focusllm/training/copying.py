@@ -6,7 +6,8 @@ projection must together hand the hidden state through, and from the base's own 
 examples to find that. But it is a least-squares problem: for each upper layer it has a solution in closed form.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,13 +27,15 @@ _RIDGE = 1e-4
 
 
 @torch.no_grad()
-def copy_hidden_states(base: PreTrainedModel, adapter: CandidateAdapter, token_ids: Int[Tensor, "rows row"]) -> None:
+def copy_hidden_states(
+    base: PreTrainedModel, adapter: CandidateAdapter, rows: Iterable[Int[Tensor, " tokens"]]
+) -> None:
     """Let candidates of the upper half of the layers hand their hidden state on to whoever attends to them.
 
     Args:
         base: The base the adapter is attached to.
         adapter: Full projections; the values of the upper layers are replaced.
-        token_ids: Some text, to see hidden states of; a few thousand tokens, more than the hidden size.
+        rows: Token ids of some texts, to see hidden states of; a few thousand tokens in all, more than the hidden size.
 
     Raises:
         ConfigurationError: Candidates have no full value projection of their own.
@@ -40,11 +43,12 @@ def copy_hidden_states(base: PreTrainedModel, adapter: CandidateAdapter, token_i
     attentions = attention_modules(base, adapter.family)
     values = {number: _full_values(adapter, number) for number in range(len(attentions) // 2, len(attentions))}
     with _seen(base, adapter, values) as seen:
-        backbone_of(base)(input_ids=token_ids, use_cache=False)
+        for token_ids in rows:
+            backbone_of(base)(input_ids=token_ids.unsqueeze(0), use_cache=False)
     for number, value in values.items():
         written = _written_by_values(attentions[number], adapter.family.projections["o"], value.out_features)
         own_bias: Any = value.candidate_bias
-        weight, bias = _affine_map(*seen[number], has_bias=own_bias is not None)
+        weight, bias = _affine_map(*map(torch.cat, zip(*seen[number], strict=True)), has_bias=own_bias is not None)
         to_values = torch.linalg.pinv(written, rtol=_SMALLEST_DIRECTION)
         value.candidate_weight.copy_(to_values @ weight)
         if own_bias is not None:
@@ -65,11 +69,11 @@ def _full_values(adapter: CandidateAdapter, layer: int) -> CandidateProjection:
 @contextmanager
 def _seen(
     base: PreTrainedModel, adapter: CandidateAdapter, values: Mapping[int, CandidateProjection]
-) -> Iterator[dict[int, tuple[Tensor, Tensor]]]:
+) -> Iterator[dict[int, list[tuple[Tensor, Tensor]]]]:
     """Gather, for some layers, what their values are made from and the hidden state behind it."""
     layers = layers_of(base, adapter.family)
     hidden: dict[int, Tensor] = {}
-    seen: dict[int, tuple[Tensor, Tensor]] = {}
+    seen: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
     handles = []
     for number, value in values.items():
 
@@ -77,7 +81,7 @@ def _seen(
             hidden[number] = arguments[0] if arguments else named["hidden_states"]
 
         def pair(_: nn.Module, arguments: Any, number: int = number) -> None:
-            seen[number] = (arguments[0].flatten(0, -2).float(), hidden[number].flatten(0, -2).float())
+            seen[number].append((arguments[0].flatten(0, -2).float(), hidden[number].flatten(0, -2).float()))
 
         handles.append(layers[number].register_forward_pre_hook(keep, with_kwargs=True))
         handles.append(value.register_forward_pre_hook(pair))
