@@ -3,22 +3,22 @@
 What goes through the base is flat: first, without gradients, the tokens of all rows; then the candidates of all rows
 and behind them the local blocks. Row tokens attend within their row. Each candidate attends to the tokens of its own
 row before it, whose keys and values were kept, and to itself; each local token attends to one set of candidates and
-to the local tokens up to itself. That is block-sparse, and computed block by block; padding is in the blocks alone.
+to the local tokens up to itself. That is block-sparse, and computed block by block: rows of equal length together, and
+each sequence's local block by itself.
 Source: paper, equations (3) to (5); the sets: ours.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from focusllm.cache.rotation import KeyMover
 from focusllm.condensing.attention import scores_of
-from focusllm.training.blocks import Blocks
 from focusllm.training.packing import PackedBatch
 
 PACKED_ATTENTION = "focus_packed"
@@ -55,6 +55,33 @@ class Layout(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """Rows of equal length and with as many candidates, one after another: each run is a batch without padding."""
+
+    rows: list[int]
+    row_tokens: list[int]
+    candidates: list[int]
+
+    @classmethod
+    def of(cls, batch: PackedBatch) -> "_Runs":
+        lengths = torch.stack([batch.row_numbers.bincount(), batch.candidate_rows.bincount()], dim=1)
+        sizes, rows = lengths.unique_consecutive(dim=0, return_counts=True)
+        row_tokens, candidates = (sizes * rows.unsqueeze(1)).T.tolist()
+        return cls(rows.tolist(), row_tokens, candidates)
+
+    def of_rows(self, states: Shaped[Tensor, "row_tokens ..."]) -> list[Tensor]:
+        """Return what there is of the tokens of each run, (rows, row, *features)."""
+        return self._batched(states.split(self.row_tokens))
+
+    def of_candidates(self, states: Shaped[Tensor, "candidates ..."]) -> list[Tensor]:
+        """Return what there is of the candidates of each run, (rows, sets, *features)."""
+        return self._batched(states.split(self.candidates))
+
+    def _batched(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        return [part.unflatten(0, (rows, -1)) for part, rows in zip(parts, self.rows, strict=True)]
+
+
 class RowLayout:
     """The tokens of rows, end to end; each attends to its row up to itself.
 
@@ -67,7 +94,7 @@ class RowLayout:
     """
 
     def __init__(self, batch: PackedBatch, windows: Sequence[int | None]) -> None:
-        self._blocks = Blocks(batch.row_numbers, len(batch.row_sequences))
+        self._runs = _Runs.of(batch)
         self._windows = windows
         self.kept: dict[int, tuple[Tensor, Tensor]] = {}
 
@@ -75,13 +102,15 @@ class RowLayout:
         """Compute a layer's attention, and keep its keys and values."""
         self.kept[layer] = (key, value)
         window = self._windows[layer]
-        near = None if window is None else _is_behind(self._blocks.width, window, query.device)
-        spread = [self._blocks.spread(states) for states in (query, key, value)]
-        return self._blocks.join(_attend(*spread, near, scoring))
+        outs = []
+        for q, k, v in zip(*map(self._runs.of_rows, (query, key, value)), strict=True):
+            near = None if window is None else _is_behind(q.shape[1], window, q.device)
+            outs.append(_attend(q, k, v, near, scoring).flatten(0, 1))
+        return torch.cat(outs)
 
 
 class BlockLayout:
-    """Candidates and local blocks, row by row and sequence by sequence.
+    """Candidates and local blocks, run by run and sequence by sequence.
 
     Args:
         batch: The packed batch.
@@ -97,62 +126,72 @@ class BlockLayout:
         mover: KeyMover,
         windows: Sequence[int | None],
     ) -> None:
-        sequences = batch.row_sequences[batch.candidate_rows]
-        num_sequences = int(sequences[-1]) + 1
-        self._row_blocks = Blocks(batch.row_numbers, len(batch.row_sequences))
-        self._by_row = Blocks(batch.candidate_rows, len(batch.row_sequences))
-        self._by_sequence = Blocks(sequences, num_sequences)
-        self._local_blocks = Blocks(batch.local_sequences, num_sequences)
+        self._runs = _Runs.of(batch)
+        self._candidates = batch.row_sequences[batch.candidate_rows].bincount().tolist()
+        self._locals = batch.local_sequences.bincount().tolist()
         self._rows = rows
         self._mover = mover
         self._shift = shift_to_slots(batch)
-        self._masks = {window: self._masks_of(batch, window) for window in set(windows)}
         self._windows = windows
+        kinds = set(windows)
+        self._candidate_masks = {window: self._masks_of_candidates(batch, window) for window in kinds}
+        self._local_biases = {window: self._biases_of_locals(batch, window) for window in kinds}
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
         """Compute a layer's attention."""
-        split = len(self._shift)
-        candidate_mask, local_bias = self._masks[self._windows[layer]]
-        row_k, row_v = (self._row_blocks.spread(states.to(key.dtype)) for states in self._rows[layer])
-        candidate_out = _attend(
-            self._by_row.spread(query[:split]),
-            torch.cat((row_k, self._by_row.spread(key[:split])), dim=1),
-            torch.cat((row_v, self._by_row.spread(value[:split])), dim=1),
-            candidate_mask,
-            scoring,
+        sizes = [sum(self._candidates), sum(self._locals)]
+        (q, local_q), (k, local_k), (v, local_v) = (states.split(sizes) for states in (query, key, value))
+        moved_k = moved(self._mover, layer, k, self._shift)
+        outs = [
+            *self._attend_to_rows(layer, q, k, v, scoring),
+            *self._attend_to_candidates(layer, (moved_k, v), (local_q, local_k, local_v), scoring),
+        ]
+        return torch.cat(outs)
+
+    def _attend_to_rows(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring
+    ) -> Iterator[Tensor]:
+        rows = (self._runs.of_rows(states.to(key.dtype)) for states in self._rows[layer])
+        own = map(self._runs.of_candidates, (query, key, value))
+        masks = self._candidate_masks[self._windows[layer]]
+        for row_k, row_v, q, k, v, mask in zip(*rows, *own, masks, strict=True):
+            out = _attend(q, torch.cat((row_k, k), dim=1), torch.cat((row_v, v), dim=1), mask, scoring)
+            yield out.flatten(0, 1)
+
+    def _attend_to_candidates(
+        self, layer: int, candidates: tuple[Tensor, Tensor], local: tuple[Tensor, Tensor, Tensor], scoring: Scoring
+    ) -> Iterator[Tensor]:
+        sets = (states.split(self._candidates) for states in candidates)
+        own = (states.split(self._locals) for states in local)
+        biases = self._local_biases[self._windows[layer]]
+        for set_k, set_v, q, k, v, bias in zip(*sets, *own, biases, strict=True):
+            whole = [states.unsqueeze(0) for states in (q, torch.cat((set_k, k)), torch.cat((set_v, v)))]
+            yield _attend(*whole, bias.to(q.dtype), scoring).squeeze(0)
+
+    def _masks_of_candidates(self, batch: PackedBatch, window: int | None) -> list[Tensor]:
+        """Say what the candidates of each run may see of their row and of its candidates: (rows, 1, sets, all)."""
+        masks = []
+        runs = zip(
+            self._runs.of_candidates(batch.candidate_positions), self._runs.of_rows(batch.row_positions), strict=True
         )
-        moved_k = moved(self._mover, layer, key[:split], self._shift)
-        local_out = _attend(
-            self._local_blocks.spread(query[split:]),
-            torch.cat((self._by_sequence.spread(moved_k), self._local_blocks.spread(key[split:])), dim=1),
-            torch.cat((self._by_sequence.spread(value[:split]), self._local_blocks.spread(value[split:])), dim=1),
-            local_bias.to(query.dtype),
-            scoring,
-        )
-        return torch.cat((self._by_row.join(candidate_out), self._local_blocks.join(local_out)))
+        for positions, places in runs:
+            gaps = positions.unsqueeze(2) - places.unsqueeze(1)
+            sees_row = (gaps > 0) if window is None else (gaps > 0) & (gaps < window)
+            itself = torch.eye(gaps.shape[1], dtype=torch.bool, device=gaps.device).expand(len(gaps), -1, -1)
+            masks.append(torch.cat((sees_row, itself), dim=-1).unsqueeze(1))
+        return masks
 
-    def _masks_of(self, batch: PackedBatch, window: int | None) -> tuple[Tensor, Tensor]:
-        return self._candidate_mask(batch, window), self._local_bias(batch, window)
-
-    def _candidate_mask(self, batch: PackedBatch, window: int | None) -> Bool[Tensor, "rows 1 sets row_and_sets"]:
-        device = batch.row_ids.device
-        positions = self._by_row.spread(batch.candidate_positions)
-        gaps = positions.unsqueeze(-1) - torch.arange(self._row_blocks.width, device=device)
-        sees_row = (gaps > 0) if window is None else (gaps > 0) & (gaps < window)
-        itself = torch.eye(self._by_row.width, dtype=torch.bool, device=device)
-        return torch.cat((sees_row, itself.expand(len(sees_row), -1, -1)), dim=-1).unsqueeze(1)
-
-    def _local_bias(
-        self, batch: PackedBatch, window: int | None
-    ) -> Float[Tensor, "sequences 1 local candidates_and_local"]:
-        seen_sets = self._local_blocks.spread(batch.local_sets)
-        # No local token sees a set below 0: that is where a sequence has fewer candidates than others.
-        sets = self._by_sequence.spread(batch.candidate_sets, fill=-1)
-        bias = self._by_sequence.spread(batch.row_bias[batch.candidate_rows])
-        to_candidates = torch.where(seen_sets.unsqueeze(-1) == sets.unsqueeze(1), bias.unsqueeze(1), -torch.inf)
-        behind = _is_behind(self._local_blocks.width, window, sets.device)
-        to_local = torch.zeros(behind.shape, device=sets.device).masked_fill(~behind, -torch.inf)
-        return torch.cat((to_candidates, to_local.expand(len(sets), -1, -1)), dim=-1).unsqueeze(1)
+    def _biases_of_locals(self, batch: PackedBatch, window: int | None) -> list[Tensor]:
+        """Return what is added to each local block's scores over candidates and local tokens: (local, all)."""
+        biases = []
+        of_candidates = (batch.candidate_sets, batch.row_bias[batch.candidate_rows])
+        parts = (states.split(self._candidates) for states in of_candidates)
+        for seen, sets, bias in zip(batch.local_sets.split(self._locals), *parts, strict=True):
+            to_candidates = torch.where(seen.unsqueeze(1) == sets, bias, -torch.inf)
+            behind = _is_behind(len(seen), window, seen.device)
+            to_local = torch.zeros(behind.shape, device=seen.device).masked_fill(~behind, -torch.inf)
+            biases.append(torch.cat((to_candidates, to_local), dim=-1))
+        return biases
 
 
 def shift_to_slots(batch: PackedBatch) -> Tensor:
