@@ -14,6 +14,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by
 from focusllm.condensing.families import backbone_of, key_mover_of, layer_windows
+from focusllm.training.flex_layout import FlexLayout
 from focusllm.training.packed_attention import PACKED_ATTENTION, BlockLayout, RowLayout
 from focusllm.training.packing import IGNORED, PackedBatch
 
@@ -59,7 +60,9 @@ class FocusObjective(nn.Module):
 
     def forward(self, batch: PackedBatch) -> Objective:
         """Compute the loss of a packed batch."""
-        layout = BlockLayout(batch, self._encode_rows(batch), self._mover, self._windows)
+        # One kernel for all rows and sequences is worth most where every kernel has to be launched.
+        layout_kind = FlexLayout if batch.local_ids.is_cuda else BlockLayout
+        layout = layout_kind(batch, self._encode_rows(batch), self._mover, self._windows)
         num_candidates = len(batch.candidate_ids)
         supervised = (batch.labels != IGNORED).nonzero().squeeze(1)
         with self._packed(torch.arange(num_candidates, device=batch.local_ids.device)):
