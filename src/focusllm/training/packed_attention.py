@@ -165,8 +165,8 @@ class BlockLayout:
         own = (states.split(self._locals) for states in local)
         biases = self._local_biases[self._windows[layer]]
         for set_k, set_v, q, k, v, bias in zip(*sets, *own, biases, strict=True):
-            whole = [states.unsqueeze(0) for states in (q, torch.cat((set_k, k)), torch.cat((set_v, v)))]
-            yield _attend(*whole, bias.to(q.dtype), scoring).squeeze(0)
+            all_k, all_v = torch.cat((set_k, k)).unsqueeze(0), torch.cat((set_v, v)).unsqueeze(0)
+            yield _attend(q.unsqueeze(0), all_k, all_v, bias.to(q.dtype), scoring).squeeze(0)
 
     def _masks_of_candidates(self, batch: PackedBatch, window: int | None) -> list[Tensor]:
         """Say what the candidates of each run may see of their row and of its candidates: (rows, 1, sets, all)."""
@@ -224,8 +224,8 @@ def packed_attention(
     ``softcap`` bounds scores (Gemma 2); ``s_aux`` holds each head's sink (gpt-oss).
     """
     layer: Any = module.layer_idx
-    flat = [states[0].transpose(0, 1) for states in (query, key, value)]
-    return focus_layout.attend(layer, *flat, Scoring(scaling, softcap, s_aux)).unsqueeze(0), None
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    return focus_layout.attend(layer, query, key, value, Scoring(scaling, softcap, s_aux)).unsqueeze(0), None
 
 
 def _is_behind(length: int, window: int | None, device: torch.device) -> Bool[Tensor, "length length"]:
