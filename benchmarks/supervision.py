@@ -56,7 +56,7 @@ def run_one(recipe: Recipe, supervision: str, seed: int, options: argparse.Names
     run = replace(recipe, draws=stages, seed=seed, output=str(output))
     tokenizer = AutoTokenizer.from_pretrained(recipe.base)
     held_out = PackedBatches(
-        make_drawer(recipe, tokenizer), recipe.focus, tokenizer.bos_token_id, 0, options.batches, HELD_OUT_SEED
+        make_drawer(recipe, tokenizer), recipe.focus, tokenizer.bos_token_id, options.batches, HELD_OUT_SEED
     )
     clock = Clock(options.seconds, options.every, [held_out[index] for index in range(len(held_out))])
     train(run, [clock])

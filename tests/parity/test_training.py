@@ -1,6 +1,7 @@
 """Equality 6 and 8: the packed training pass is decoding, token by token, and reaches adapter parameters only."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ EXAMPLES = [example(3, 14, 9, seed=1), example(5, 11, 10 - 4, seed=2), example(1
 
 
 def packed(examples: list[TrainingExample], config: object = CONFIG) -> PackedBatch:
-    return pack(examples, config, BOS, 0)  # type: ignore[arg-type]
+    return pack(examples, config, BOS)  # type: ignore[arg-type]
 
 
 def packed_like_decoding(
@@ -58,6 +59,56 @@ def test_packed_losses_are_those_of_decoding_at_every_refresh_interval(candidate
     config = replace(CONFIG, candidate_refresh=candidate_refresh)
     shown = [replace(one, candidate_refresh=candidate_refresh) for one in EXAMPLES]
     packed_like_decoding(tiny_model(config=config), shown, 1e-6)
+
+
+@pytest.mark.parametrize("candidate_refresh", [0, 1, 3])
+def test_no_token_that_goes_through_the_base_is_padding(candidate_refresh: int) -> None:
+    """What goes through the base is counted inside it, and is what the method needs of the examples, each by itself."""
+    model = tiny_model(config=CONFIG)
+    passed: list[int] = []
+    seen: list[torch.Tensor] = []
+    layer: Any = model.base.model.layers[1]
+    layer.mlp.register_forward_hook(lambda _, given, out: passed.append(out.shape[:-1].numel()))
+    model.base.get_input_embeddings().register_forward_pre_hook(lambda _, given: seen.append(given[0].flatten()))
+    examples = [replace(one, candidate_refresh=candidate_refresh) for one in EXAMPLES]
+    batch = packed(examples)
+    FocusObjective(model.base, model.adapter)(batch)
+    rows = candidates = locals_ = 0
+    for one in examples:
+        last = len(one.local) - 2
+        made = {0: [one.cut]}.get(candidate_refresh) or list(range(one.cut, last + 1, candidate_refresh))
+        # BOS, and the prompt up to the last candidate.
+        prompt = 1 + made[-1] - max(one.cut + 1 - model.config.dynamic_prompt_length, 0)
+        rows += sum(len(chunk) + prompt for chunk in one.chunks)
+        candidates += len(one.chunks) * len(made)
+        locals_ += 1 + last + 1
+    assert passed == [rows, candidates + locals_]
+    assert batch.num_tokens == sum(passed)
+    # No example has the token 0.
+    assert [len(ids) for ids in seen] == passed
+    assert all((ids > 0).all() for ids in seen)
+
+
+def test_examples_of_very_different_sizes_share_a_batch() -> None:
+    """Losses are those of each alone; gradients are theirs, too, weighed as the losses are."""
+    examples = [example(9, 14, 3, seed=4), replace(example(1, 2, 0, seed=5), chunks=[[9, 10, 11]]), *EXAMPLES]
+    model = tiny_model("gemma", CONFIG)
+    objective = FocusObjective(model.base, model.adapter)
+    together = objective(packed(examples))
+    together.loss.backward()
+    parameters = model.adapter.parameters()
+    gradients = {name: value.grad for name, value in parameters.items()}
+    objective.zero_grad()
+    total = sum(sum(one.weights[one.cut + 1 :]) for one in examples)
+    losses = []
+    for one in examples:
+        alone = objective(packed([one]))
+        losses.append(alone.token_losses)
+        (alone.loss * sum(one.weights[one.cut + 1 :]) / total).backward()
+    assert (together.token_losses - torch.cat(losses)).abs().max() <= 1e-9
+    for name, gradient in gradients.items():
+        assert gradient.abs().max() > 0
+        assert torch.allclose(gradient, parameters[name].grad, rtol=1e-6, atol=1e-12), name
 
 
 def test_later_tokens_do_not_leak_into_earlier_losses() -> None:

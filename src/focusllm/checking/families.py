@@ -140,7 +140,7 @@ def largest_difference_to_two_models(model: FocusModel, num_steps: int) -> float
 
 def largest_difference_of_training(model: FocusModel, examples: Sequence[TrainingExample]) -> float:
     """Compare the packed training pass with decoding, in terms of the largest loss."""
-    batch = pack(list(examples), model.config, _BOS, 0)
+    batch = pack(list(examples), model.config, _BOS)
     result = FocusObjective(model.base, model.adapter)(batch)
     wanted = torch.cat([decoded_losses(model, one) for one in examples])
     return float((result.token_losses - wanted).abs().max() / wanted.max())

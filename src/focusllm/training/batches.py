@@ -16,7 +16,6 @@ class PackedBatches(Dataset[PackedBatch]):
         drawer: Draws the examples of a batch.
         config: The method's settings.
         bos_token_id: The tokenizer's BOS, or ``None``.
-        pad_token_id: Any token; padding is never read.
         num_batches: Batches in the run.
         seed: Seed of the run.
     """
@@ -26,14 +25,12 @@ class PackedBatches(Dataset[PackedBatch]):
         drawer: ExampleDrawer,
         config: FocusConfig,
         bos_token_id: int | None,
-        pad_token_id: int,
         num_batches: int,
         seed: int,
     ) -> None:
         self._drawer = drawer
         self._config = config
         self._bos_token_id = bos_token_id
-        self._pad_token_id = pad_token_id
         self._num_batches = num_batches
         self._seed = seed
 
@@ -42,4 +39,4 @@ class PackedBatches(Dataset[PackedBatch]):
 
     def __getitem__(self, index: int) -> PackedBatch:
         examples = self._drawer.draw(random.Random(f"{self._seed}/{index}"), done=index / self._num_batches)
-        return pack(examples, self._config, self._bos_token_id, self._pad_token_id)
+        return pack(examples, self._config, self._bos_token_id)

@@ -6,7 +6,8 @@ projection must together hand the hidden state through, and from the base's own 
 examples to find that. But it is a least-squares problem: for each upper layer it has a solution in closed form.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,7 +29,9 @@ _SIGNATURE = 16
 
 
 @torch.no_grad()
-def copy_hidden_states(base: PreTrainedModel, adapter: CandidateAdapter, token_ids: Int[Tensor, "rows row"]) -> None:
+def copy_hidden_states(
+    base: PreTrainedModel, adapter: CandidateAdapter, rows: Iterable[Int[Tensor, " tokens"]]
+) -> None:
     """Let candidates of the upper half of the layers hand their hidden state on to whoever attends to them.
 
     Where one projection makes queries, keys and values, its values alone are replaced. Low-rank projections come as
@@ -37,7 +40,7 @@ def copy_hidden_states(base: PreTrainedModel, adapter: CandidateAdapter, token_i
     Args:
         base: The base the adapter is attached to.
         adapter: Candidate projections; the values of the upper layers are replaced.
-        token_ids: Some text, to see hidden states of; a few thousand tokens, more than the hidden size.
+        rows: Token ids of some texts, to see hidden states of; a few thousand tokens in all, more than the hidden size.
 
     Raises:
         ConfigurationError: Candidates have no value projection of their own, or one that makes values from what is
@@ -45,14 +48,16 @@ def copy_hidden_states(base: PreTrainedModel, adapter: CandidateAdapter, token_i
     """
     attentions = attention_modules(base, adapter.family)
     values = {number: _values_of(adapter, number) for number in range(len(attentions) // 2, len(attentions))}
+    cache: Any = None
     with _seen(base, adapter, values) as (seen, made):
-        cache = backbone_of(base)(input_ids=token_ids, use_cache=True).past_key_values
+        for token_ids in rows:
+            cache = backbone_of(base)(input_ids=token_ids.unsqueeze(0), use_cache=True).past_key_values
     for number, value in values.items():
         cached = cache.layers[number].values[0, :, -_SIGNATURE:]
         whole = torch.arange(value.out_features, device=cached.device)
-        rows = whole if f"layers.{number}.v" in adapter.projections else _value_rows(made[number], cached)
-        written = _written_by_values(attentions[number], adapter.family.projections["o"], len(rows), cached.shape[-1])
-        _hand_on(value, rows, written, *seen[number])
+        places = whole if f"layers.{number}.v" in adapter.projections else _value_places(made[number], cached)
+        written = _written_by_values(attentions[number], adapter.family.projections["o"], len(places), cached.shape[-1])
+        _hand_on(value, places, written, *map(torch.cat, zip(*seen[number], strict=True)))
 
 
 def _values_of(adapter: CandidateAdapter, layer: int) -> CandidateProjection:
@@ -66,7 +71,7 @@ def _values_of(adapter: CandidateAdapter, layer: int) -> CandidateProjection:
     )
 
 
-def _value_rows(
+def _value_places(
     made: Float[Tensor, "tokens outputs"], cached: Float[Tensor, "kv_heads last_tokens head_dim"]
 ) -> Int[Tensor, " values"]:
     """Find which outputs of a projection are values, whatever their order: those that the cache holds."""
@@ -81,7 +86,7 @@ def _value_rows(
 
 def _hand_on(
     value: CandidateProjection,
-    rows: Int[Tensor, " values"],
+    places: Int[Tensor, " values"],
     written: Float[Tensor, "hidden values"],
     inputs: Float[Tensor, "tokens hidden"],
     states: Float[Tensor, "tokens hidden"],
@@ -92,18 +97,18 @@ def _hand_on(
     base_bias: Any = getattr(value.base_layer, "bias", None)
     if value.rank is not None and base_bias is not None:
         # It stays, since a low-rank difference has no bias of its own.
-        states = states - written @ base_bias.float()[rows]
+        states = states - written @ base_bias.float()[places]
     weight, bias = _affine_map(inputs, states, has_bias=own_bias is not None)
     if value.rank is None:
-        value.candidate_weight[rows] = (to_values @ weight).to(value.candidate_weight.dtype)
+        value.candidate_weight[places] = (to_values @ weight).to(value.candidate_weight.dtype)
     else:
-        base_weight = dense_weight(value.base_layer, torch.float32).float()[rows]
+        base_weight = dense_weight(value.base_layer, torch.float32).float()[places]
         up, down = _low_rank(to_values @ weight - base_weight, inputs, value.rank)
         # There may be fewer values than the rank.
-        value.candidate_up[rows, : up.shape[1]] = up.to(value.candidate_up.dtype)
+        value.candidate_up[places, : up.shape[1]] = up.to(value.candidate_up.dtype)
         value.candidate_down[: down.shape[0]] = down.to(value.candidate_down.dtype)
     if own_bias is not None:
-        own_bias[rows] = (to_values @ bias).to(own_bias.dtype)
+        own_bias[places] = (to_values @ bias).to(own_bias.dtype)
 
 
 def _low_rank(
@@ -120,11 +125,11 @@ def _low_rank(
 @contextmanager
 def _seen(
     base: PreTrainedModel, adapter: CandidateAdapter, values: Mapping[int, CandidateProjection]
-) -> Iterator[tuple[dict[int, tuple[Tensor, Tensor]], dict[int, Tensor]]]:
-    """Gather, for some layers, what their values are made from with the hidden state behind it, and what is made."""
+) -> Iterator[tuple[dict[int, list[tuple[Tensor, Tensor]]], dict[int, Tensor]]]:
+    """Gather, for some layers, what values are made from with the hidden state behind it, and what was made last."""
     layers = layers_of(base, adapter.family)
     hidden: dict[int, Tensor] = {}
-    seen: dict[int, tuple[Tensor, Tensor]] = {}
+    seen: dict[int, list[tuple[Tensor, Tensor]]] = defaultdict(list)
     made: dict[int, Tensor] = {}
     handles = []
     for number, value in values.items():
@@ -133,9 +138,8 @@ def _seen(
             hidden[number] = arguments[0] if arguments else named["hidden_states"]
 
         def pair(_: nn.Module, arguments: Any, output: Tensor, number: int = number) -> None:
-            seen[number] = (arguments[0].flatten(0, -2).float(), hidden[number].flatten(0, -2).float())
-            # Of the first row.
-            made[number] = output.view(-1, *hidden[number].shape[-2:-1], output.shape[-1])[0]
+            seen[number].append((arguments[0].flatten(0, -2).float(), hidden[number].flatten(0, -2).float()))
+            made[number] = output.flatten(0, -2)
 
         handles.append(layers[number].register_forward_pre_hook(keep, with_kwargs=True))
         handles.append(value.register_forward_hook(pair))

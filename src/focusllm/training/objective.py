@@ -11,12 +11,11 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from focusllm.cache.layers import cache_tensors, growing_cache
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by
-from focusllm.condensing.condense import Condenser
-from focusllm.condensing.families import layer_windows
-from focusllm.training.packed_attention import PACKED_ATTENTION, make_layout
+from focusllm.condensing.families import backbone_of, key_mover_of, layer_windows
+from focusllm.training.flex_layout import FlexLayout
+from focusllm.training.packed_attention import PACKED_ATTENTION, BlockLayout, RowLayout
 from focusllm.training.packing import IGNORED, PackedBatch
 
 
@@ -39,8 +38,9 @@ class FocusObjective(nn.Module):
     """The packed forward pass of a base and its candidate projections.
 
     The tokens of chunks and prompts are only ever read, by frozen weights: they run once without gradients.
-    The candidates and the local blocks then run together in one flat sequence, with gradients. That equals
-    decoding the same tokens one by one (``local_refresh="cached"``), and works with gradient checkpointing.
+    The candidates and the local blocks then run together with gradients. Both passes are flat sequences, so that no
+    token that goes through the base is padding. That equals decoding the same tokens one by one
+    (``local_refresh="cached"``), and works with gradient checkpointing.
 
     Args:
         base: The base model the adapter is attached to.
@@ -54,37 +54,40 @@ class FocusObjective(nn.Module):
         self.base = _without_dropout(base)
         self.train()
         self._adapter = adapter
-        self._condenser = Condenser(base, adapter)
+        self._mover = key_mover_of(base)
+        self._windows = layer_windows(base)
         self._row_dtype = row_dtype
 
     def forward(self, batch: PackedBatch) -> Objective:
         """Compute the loss of a packed batch."""
-        row_tensors = self._encode_rows(batch)
-        layout = make_layout(batch, row_tensors, self._condenser.mover, layer_windows(self.base))
-        num_candidates = batch.candidate_ids.numel()
-        input_ids = torch.cat((batch.candidate_ids.flatten(), batch.local_ids.flatten()))
-        positions = torch.cat((batch.candidate_positions.flatten(), batch.local_positions.flatten()))
-        supervised = (batch.labels.flatten() != IGNORED).nonzero().squeeze(1)
-        with self._packed(torch.arange(num_candidates, device=input_ids.device)):
+        # One kernel for all rows and sequences is worth most where every kernel has to be launched.
+        layout_kind = FlexLayout if batch.local_ids.is_cuda else BlockLayout
+        layout = layout_kind(batch, self._encode_rows(batch), self._mover, self._windows)
+        num_candidates = len(batch.candidate_ids)
+        supervised = (batch.labels != IGNORED).nonzero().squeeze(1)
+        with self._packed(torch.arange(num_candidates, device=batch.local_ids.device)):
             logits = self.base(
-                input_ids=input_ids.unsqueeze(0),
-                position_ids=positions.unsqueeze(0),
+                input_ids=torch.cat((batch.candidate_ids, batch.local_ids)).unsqueeze(0),
+                position_ids=torch.cat((batch.candidate_positions, batch.local_positions)).unsqueeze(0),
                 use_cache=False,
                 logits_to_keep=supervised + num_candidates,
                 focus_layout=layout,
             ).logits[0]
-        return _objective(logits, batch.labels.flatten()[supervised], batch.weights.flatten()[supervised])
+        return _objective(logits, batch.labels[supervised], batch.weights[supervised])
 
     @torch.no_grad()
-    def _encode_rows(self, batch: PackedBatch) -> list[tuple[Tensor, Tensor]]:
-        rows = growing_cache()
-        # A layer that checkpoints its activations drops the cache it is given; there is nothing to checkpoint here.
-        was_training = self.training
-        self.eval()
-        with torch.autocast(batch.row_ids.device.type, self._row_dtype or torch.bfloat16, bool(self._row_dtype)):
-            self._condenser.extend(rows, batch.row_ids)
-        self.train(was_training)
-        return cache_tensors(rows)
+    def _encode_rows(self, batch: PackedBatch) -> dict[int, tuple[Tensor, Tensor]]:
+        """Run the tokens of rows and return, for each layer, their keys and values."""
+        layout = RowLayout(batch, self._windows)
+        precision = torch.autocast(batch.row_ids.device.type, self._row_dtype or torch.bfloat16, bool(self._row_dtype))
+        with precision, self._packed(None):
+            backbone_of(self.base)(
+                input_ids=batch.row_ids.unsqueeze(0),
+                position_ids=batch.row_positions.unsqueeze(0),
+                use_cache=False,
+                focus_layout=layout,
+            )
+        return layout.kept
 
     @contextmanager
     def _packed(self, candidate_index: Tensor | None) -> Iterator[None]:

@@ -1,16 +1,19 @@
 """Attention of the packed training pass, plugged into the base through transformers' attention interface.
 
-One flat sequence holds the candidates of all rows and then the local blocks. Each candidate attends to the
-tokens of its own row before it, whose keys and values were made beforehand, and to itself; each local token
-attends to one set of candidates and to the local tokens up to itself. That is block-sparse, and computed
-block by block. Source: paper, equations (3) to (5); the sets: ours.
+What goes through the base is flat: first, without gradients, the tokens of all rows; then the candidates of all rows
+and behind them the local blocks. Row tokens attend within their row. Each candidate attends to the tokens of its own
+row before it, whose keys and values were kept, and to itself; each local token attends to one set of candidates and
+to the local tokens up to itself. That is block-sparse, and computed block by block: rows of equal length together, and
+each sequence's local block by itself.
+Source: paper, equations (3) to (5); the sets: ours.
 """
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Shaped
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface
 
@@ -22,86 +25,185 @@ PACKED_ATTENTION = "focus_packed"
 
 
 @dataclass(frozen=True)
-class PackedLayout:
-    """What the attention of every layer must know of a packed batch.
+class Scoring:
+    """How a layer makes shares of attention out of products.
 
     Attributes:
-        row_tensors: For each layer, keys and values of the rows, (rows, kv_heads, row, head_dim).
-        candidate_mask: What each candidate may see of its row and of the row's candidates.
-        local_bias: Added to the local tokens' scores over candidates and local tokens.
-        slot_rows: The row in each slot; padding points at row 0 and is masked.
-        key_shift: How far each candidate's key must be moved to its slot's position.
-        mover: Moves keys.
-        windows: For each layer, how many tokens back it sees; ``None``: all.
-        candidate_gaps: How far in front of each candidate each token of its row stands.
+        scaling: Of the products.
+        softcap: Bounds scores (Gemma 2); ``None``: nothing does.
+        sinks: Each head's sink (gpt-oss), which takes its share of every token's attention and gives nothing.
     """
 
-    row_tensors: list[tuple[Tensor, Tensor]]
-    candidate_mask: Bool[Tensor, "rows 1 sets row_and_sets"]
-    local_bias: Float[Tensor, "sequences 1 local candidates_and_local"]
-    slot_rows: Int[Tensor, "sequences slots"]
-    key_shift: Int[Tensor, "sequences candidates"]
-    mover: KeyMover
-    windows: list[int | None]
-    candidate_gaps: Int[Tensor, "rows 1 sets row"]
-
-    @property
-    def num_rows_and_sets(self) -> tuple[int, int]:
-        """How many rows there are, and how many candidate sets."""
-        rows, _, sets, _ = self.candidate_mask.shape
-        return rows, sets
+    scaling: float
+    softcap: float | None
+    sinks: Float[Tensor, " heads"] | None
 
 
-def make_layout(
-    batch: PackedBatch, row_tensors: list[tuple[Tensor, Tensor]], mover: KeyMover, windows: list[int | None]
-) -> PackedLayout:
-    """Derive the masks and shifts of a packed batch."""
-    slot_rows = batch.slot_rows.clamp(min=0)
-    positions = batch.candidate_positions[slot_rows]
-    return PackedLayout(
-        row_tensors=row_tensors,
-        candidate_mask=_candidate_mask(batch),
-        local_bias=_local_bias(batch),
-        slot_rows=slot_rows,
-        key_shift=(batch.slot_positions.unsqueeze(-1) - positions).flatten(1),
-        mover=mover,
-        windows=windows,
-        candidate_gaps=_candidate_gaps(batch),
-    )
+@runtime_checkable
+class Layout(Protocol):
+    """What the attention of every layer must know of a flat sequence."""
+
+    def attend(
+        self,
+        layer: int,
+        query: Float[Tensor, "tokens heads head_dim"],
+        key: Float[Tensor, "tokens kv_heads head_dim"],
+        value: Float[Tensor, "tokens kv_heads head_dim"],
+        scoring: Scoring,
+    ) -> Float[Tensor, "tokens heads head_dim"]:
+        """Compute a layer's attention."""
+        ...
 
 
-def _candidate_gaps(batch: PackedBatch) -> Int[Tensor, "rows 1 sets row"]:
-    row_places = torch.arange(batch.row_ids.shape[1], device=batch.row_ids.device)
-    return (batch.candidate_positions.unsqueeze(-1) - row_places).unsqueeze(1)
+@dataclass(frozen=True)
+class _Runs:
+    """Rows of equal length and with as many candidates, one after another: each run is a batch without padding."""
+
+    rows: list[int]
+    row_tokens: list[int]
+    candidates: list[int]
+
+    @classmethod
+    def of(cls, batch: PackedBatch) -> "_Runs":
+        lengths = torch.stack([batch.row_numbers.bincount(), batch.candidate_rows.bincount()], dim=1)
+        sizes, rows = lengths.unique_consecutive(dim=0, return_counts=True)
+        row_tokens, candidates = (sizes * rows.unsqueeze(1)).T.tolist()
+        return cls(rows.tolist(), row_tokens, candidates)
+
+    def of_rows(self, states: Shaped[Tensor, "row_tokens ..."]) -> list[Tensor]:
+        """Return what there is of the tokens of each run, (rows, row, *features)."""
+        return self._batched(states.split(self.row_tokens))
+
+    def of_candidates(self, states: Shaped[Tensor, "candidates ..."]) -> list[Tensor]:
+        """Return what there is of the candidates of each run, (rows, sets, *features)."""
+        return self._batched(states.split(self.candidates))
+
+    def _batched(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        return [part.unflatten(0, (rows, -1)) for part, rows in zip(parts, self.rows, strict=True)]
 
 
-def _candidate_mask(batch: PackedBatch) -> Bool[Tensor, "rows 1 sets row_and_sets"]:
-    rows, sets = batch.candidate_ids.shape
-    sees_itself = torch.eye(sets, dtype=torch.bool, device=batch.row_ids.device).expand(rows, 1, sets, sets)
-    return torch.cat((_candidate_gaps(batch) > 0, sees_itself), dim=-1)
+class RowLayout:
+    """The tokens of rows, end to end; each attends to its row up to itself.
+
+    Args:
+        batch: The packed batch.
+        windows: For each layer, how many tokens back it sees; ``None``: all.
+
+    Attributes:
+        kept: For each layer that has run, the keys and values of all row tokens, (row_tokens, kv_heads, head_dim).
+    """
+
+    def __init__(self, batch: PackedBatch, windows: Sequence[int | None]) -> None:
+        self._runs = _Runs.of(batch)
+        self._windows = windows
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """Compute a layer's attention, and keep its keys and values."""
+        self.kept[layer] = (key, value)
+        window = self._windows[layer]
+        outs = []
+        for q, k, v in zip(*map(self._runs.of_rows, (query, key, value)), strict=True):
+            near = None if window is None else _is_behind(q.shape[1], window, q.device)
+            outs.append(_attend(q, k, v, near, scoring).flatten(0, 1))
+        return torch.cat(outs)
 
 
-def _within(layout: PackedLayout, window: int | None) -> tuple[Tensor, Tensor]:
-    """Return what candidates, and local tokens, may see in a layer with a window; candidates are always in sight."""
-    mask, bias = layout.candidate_mask, layout.local_bias
-    if window is None:
-        return mask, bias
-    row, local = layout.candidate_gaps.shape[-1], bias.shape[-2]
-    near_row = nn.functional.pad(layout.candidate_gaps < window, (0, mask.shape[-1] - row), value=True)
-    places = torch.arange(local, device=bias.device)
-    is_far = nn.functional.pad(places[:, None] - places >= window, (bias.shape[-1] - local, 0), value=False)
-    return mask & near_row, bias.masked_fill(is_far, -torch.inf)
+class BlockLayout:
+    """Candidates and local blocks, run by run and sequence by sequence.
+
+    Args:
+        batch: The packed batch.
+        rows: For each layer, keys and values of all row tokens, (row_tokens, kv_heads, head_dim).
+        mover: Moves the keys of candidates to their slots.
+        windows: For each layer, how many tokens back it sees; ``None``: all. Candidates are always in sight.
+    """
+
+    def __init__(
+        self,
+        batch: PackedBatch,
+        rows: dict[int, tuple[Tensor, Tensor]],
+        mover: KeyMover,
+        windows: Sequence[int | None],
+    ) -> None:
+        self._runs = _Runs.of(batch)
+        self._candidates = batch.row_sequences[batch.candidate_rows].bincount().tolist()
+        self._locals = batch.local_sequences.bincount().tolist()
+        self._rows = rows
+        self._mover = mover
+        self._shift = shift_to_slots(batch)
+        self._windows = windows
+        kinds = set(windows)
+        self._candidate_masks = {window: self._masks_of_candidates(batch, window) for window in kinds}
+        self._local_biases = {window: self._biases_of_locals(batch, window) for window in kinds}
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring) -> Tensor:
+        """Compute a layer's attention."""
+        sizes = [sum(self._candidates), sum(self._locals)]
+        (q, local_q), (k, local_k), (v, local_v) = (states.split(sizes) for states in (query, key, value))
+        moved_k = moved(self._mover, layer, k, self._shift)
+        outs = [
+            *self._attend_to_rows(layer, q, k, v, scoring),
+            *self._attend_to_candidates(layer, (moved_k, v), (local_q, local_k, local_v), scoring),
+        ]
+        return torch.cat(outs)
+
+    def _attend_to_rows(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scoring: Scoring
+    ) -> Iterator[Tensor]:
+        rows = (self._runs.of_rows(states.to(key.dtype)) for states in self._rows[layer])
+        own = map(self._runs.of_candidates, (query, key, value))
+        masks = self._candidate_masks[self._windows[layer]]
+        for row_k, row_v, q, k, v, mask in zip(*rows, *own, masks, strict=True):
+            out = _attend(q, torch.cat((row_k, k), dim=1), torch.cat((row_v, v), dim=1), mask, scoring)
+            yield out.flatten(0, 1)
+
+    def _attend_to_candidates(
+        self, layer: int, candidates: tuple[Tensor, Tensor], local: tuple[Tensor, Tensor, Tensor], scoring: Scoring
+    ) -> Iterator[Tensor]:
+        sets = (states.split(self._candidates) for states in candidates)
+        own = (states.split(self._locals) for states in local)
+        biases = self._local_biases[self._windows[layer]]
+        for set_k, set_v, q, k, v, bias in zip(*sets, *own, biases, strict=True):
+            all_k, all_v = torch.cat((set_k, k)).unsqueeze(0), torch.cat((set_v, v)).unsqueeze(0)
+            yield _attend(q.unsqueeze(0), all_k, all_v, bias.to(q.dtype), scoring).squeeze(0)
+
+    def _masks_of_candidates(self, batch: PackedBatch, window: int | None) -> list[Tensor]:
+        """Say what the candidates of each run may see of their row and of its candidates: (rows, 1, sets, all)."""
+        masks = []
+        runs = zip(
+            self._runs.of_candidates(batch.candidate_positions), self._runs.of_rows(batch.row_positions), strict=True
+        )
+        for positions, places in runs:
+            gaps = positions.unsqueeze(2) - places.unsqueeze(1)
+            sees_row = (gaps > 0) if window is None else (gaps > 0) & (gaps < window)
+            itself = torch.eye(gaps.shape[1], dtype=torch.bool, device=gaps.device).expand(len(gaps), -1, -1)
+            masks.append(torch.cat((sees_row, itself), dim=-1).unsqueeze(1))
+        return masks
+
+    def _biases_of_locals(self, batch: PackedBatch, window: int | None) -> list[Tensor]:
+        """Return what is added to each local block's scores over candidates and local tokens: (local, all)."""
+        biases = []
+        of_candidates = (batch.candidate_sets, batch.row_bias[batch.candidate_rows])
+        parts = (states.split(self._candidates) for states in of_candidates)
+        for seen, sets, bias in zip(batch.local_sets.split(self._locals), *parts, strict=True):
+            to_candidates = torch.where(seen.unsqueeze(1) == sets, bias, -torch.inf)
+            behind = _is_behind(len(seen), window, seen.device)
+            to_local = torch.zeros(behind.shape, device=seen.device).masked_fill(~behind, -torch.inf)
+            biases.append(torch.cat((to_candidates, to_local), dim=-1))
+        return biases
 
 
-def _local_bias(batch: PackedBatch) -> Float[Tensor, "sequences 1 local candidates_and_local"]:
-    device = batch.row_ids.device
-    local, sets = batch.local_ids.shape[1], batch.candidate_ids.shape[1]
-    is_own_set = batch.local_sets.unsqueeze(-1) == torch.arange(sets, device=device)
-    bias = torch.where(batch.is_slot_used, batch.slot_bias, -torch.inf)
-    to_candidates = torch.where(is_own_set.unsqueeze(2), bias[:, None, :, None], -torch.inf).flatten(2)
-    causal = torch.ones(local, local, dtype=torch.bool, device=device).tril()
-    to_local = torch.where(causal, 0.0, -torch.inf).expand(bias.shape[0], local, local)
-    return torch.cat((to_candidates, to_local), dim=-1).unsqueeze(1)
+def shift_to_slots(batch: PackedBatch) -> Tensor:
+    """Return how far each candidate's key must be moved to the position it has in front of its local block."""
+    return batch.row_slots[batch.candidate_rows] - batch.candidate_positions
+
+
+def moved(
+    mover: KeyMover, layer: int, keys: Float[Tensor, "tokens kv_heads head_dim"], shift: Tensor
+) -> Float[Tensor, "tokens kv_heads head_dim"]:
+    """Move the keys of flat tokens."""
+    return mover.move(layer, keys.transpose(0, 1).unsqueeze(0), shift.unsqueeze(0))[0].transpose(0, 1)
 
 
 def packed_attention(
@@ -112,73 +214,49 @@ def packed_attention(
     attention_mask: Tensor | None,
     *,
     scaling: float,
-    focus_layout: PackedLayout,
+    focus_layout: Layout,
     softcap: float | None = None,
     s_aux: Tensor | None = None,
     **_: Any,
 ) -> tuple[Float[Tensor, "1 tokens heads head_dim"], None]:
-    """Compute attention over a packed batch; the signature is transformers' attention interface.
+    """Compute attention over a flat sequence; the signature is transformers' attention interface.
 
     ``softcap`` bounds scores (Gemma 2); ``s_aux`` holds each head's sink (gpt-oss).
     """
-    kind = (scaling, softcap, s_aux)
-    rows, sets = focus_layout.num_rows_and_sets
-    split = rows * sets
-    candidate_q, candidate_k, candidate_v = (_to_rows(states[:, :, :split], rows) for states in (query, key, value))
     layer: Any = module.layer_idx
-    row_k, row_v = focus_layout.row_tensors[layer]
-    candidate_mask, local_bias = _within(focus_layout, focus_layout.windows[layer])
-    candidate_out = _attend(
-        candidate_q,
-        torch.cat((row_k.to(candidate_k.dtype), candidate_k), dim=2),
-        torch.cat((row_v.to(candidate_v.dtype), candidate_v), dim=2),
-        candidate_mask,
-        *kind,
-    )
-    sequences = focus_layout.slot_rows.shape[0]
-    local_q, local_k, local_v = (_to_rows(states[:, :, split:], sequences) for states in (query, key, value))
-    moved_k = focus_layout.mover.move(layer, _by_sequence(candidate_k, focus_layout.slot_rows), focus_layout.key_shift)
-    local_out = _attend(
-        local_q,
-        torch.cat((moved_k, local_k), dim=2),
-        torch.cat((_by_sequence(candidate_v, focus_layout.slot_rows), local_v), dim=2),
-        local_bias.to(local_q.dtype),
-        *kind,
-    )
-    flat = [out.transpose(1, 2).flatten(0, 1).unsqueeze(0) for out in (candidate_out, local_out)]
-    return torch.cat(flat, dim=1), None
+    query, key, value = (states[0].transpose(0, 1) for states in (query, key, value))
+    return focus_layout.attend(layer, query, key, value, Scoring(scaling, softcap, s_aux)).unsqueeze(0), None
 
 
-def _to_rows(states: Float[Tensor, "1 heads tokens head_dim"], rows: int) -> Float[Tensor, "rows heads each head_dim"]:
-    return states[0].unflatten(1, (rows, -1)).transpose(0, 1)
-
-
-def _by_sequence(
-    states: Float[Tensor, "rows kv_heads sets head_dim"], slot_rows: Int[Tensor, "sequences slots"]
-) -> Float[Tensor, "sequences kv_heads candidates head_dim"]:
-    """Put the candidates of each sequence's chunks side by side, slot by slot, set by set."""
-    return states[slot_rows].transpose(1, 2).flatten(2, 3)
+def _is_behind(length: int, window: int | None, device: torch.device) -> Bool[Tensor, "length length"]:
+    """Say which tokens are at or behind each of a run of tokens, and in sight of its window."""
+    all_pairs = torch.ones(length, length, dtype=torch.bool, device=device)
+    behind = all_pairs.tril()
+    return behind if window is None else behind & all_pairs.triu(1 - window)
 
 
 def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    mask: Tensor,
-    scaling: float,
-    softcap: float | None,
-    sinks: Float[Tensor, " heads"] | None,
-) -> Tensor:
-    groups = query.shape[1] // key.shape[1]
-    key, value = (states.repeat_interleave(groups, dim=1) if groups > 1 else states for states in (key, value))
-    if softcap is None and sinks is None:
-        return nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
-    scores = scores_of(query, key, scaling, softcap, mask)
-    if sinks is None:
-        return scores.softmax(dim=-1) @ value
-    # A sink takes its share of every token's attention and gives nothing.
-    beside = sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
-    return torch.cat((scores, beside), dim=-1).softmax(dim=-1)[..., :-1] @ value
+    query: Float[Tensor, "blocks new heads head_dim"],
+    key: Float[Tensor, "blocks all kv_heads head_dim"],
+    value: Float[Tensor, "blocks all kv_heads head_dim"],
+    mask: Tensor | None,
+    scoring: Scoring,
+) -> Float[Tensor, "blocks new heads head_dim"]:
+    """Attend block by block; without a mask, each token to those up to itself."""
+    groups = query.shape[2] // key.shape[2]
+    key, value = (states.repeat_interleave(groups, dim=2) if groups > 1 else states for states in (key, value))
+    query, key, value = (states.transpose(1, 2) for states in (query, key, value))
+    if scoring.softcap is None and scoring.sinks is None:
+        out = nn.functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, is_causal=mask is None, scale=scoring.scaling
+        )
+        return out.transpose(1, 2)
+    mask = _is_behind(key.shape[2], None, key.device) if mask is None else mask
+    scores = scores_of(query, key, scoring.scaling, scoring.softcap, mask)
+    if scoring.sinks is None:
+        return (scores.softmax(dim=-1) @ value).transpose(1, 2)
+    beside = scoring.sinks.to(scores.dtype).view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
+    return (torch.cat((scores, beside), dim=-1).softmax(dim=-1)[..., :-1] @ value).transpose(1, 2)
 
 
 def _no_mask(*_: Any, **__: Any) -> None:

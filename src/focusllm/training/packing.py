@@ -1,15 +1,16 @@
 """Putting training examples into the tensors of one packed forward pass. Source: ours (issue: a set per position).
 
-Shapes: ``rows`` are chunks with their prompt block, over all sequences of the batch; ``sets`` are the
-candidate sets of a chunk, one for each local position from the cut on; ``slots`` are the places of a
-sequence's chunks in front of its local block.
+Everything lies end to end and nothing is padded. ``row_tokens`` are those of all rows, which are chunks with their
+prompt block, row by row over all sequences of the batch; ``candidates`` are the candidates of all rows, one for each
+set of candidates that some local token sees; ``local_tokens`` are those of the sequences' local blocks.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from focusllm.chunking import block
@@ -44,27 +45,61 @@ class TrainingExample:
     num_slots: int
     candidate_refresh: int = 1
 
+    @property
+    def seen(self) -> Sequence[int]:
+        """The local tokens something is predicted from: all but the last."""
+        return self.local[:-1]
+
     def set_of(self, position: int) -> int:
         """Return which set of candidates a local position sees."""
         steps = max(position - self.cut, 0)
         return steps // self.candidate_refresh * self.candidate_refresh if self.candidate_refresh else 0
 
+    @property
+    def sets(self) -> list[int]:
+        """The sets of candidates that some local position sees, in order."""
+        return sorted({self.set_of(position) for position in range(len(self.seen))})
+
 
 @dataclass
 class PackedBatch:
-    """The tensors of one packed forward pass; see the module's text for the axes."""
+    """The tensors of one packed forward pass; see the module's text for the axes.
 
-    row_ids: Int[Tensor, "rows row"]
-    candidate_ids: Int[Tensor, "rows sets"]
-    candidate_positions: Int[Tensor, "rows sets"]
-    slot_rows: Int[Tensor, "sequences slots"]
-    slot_positions: Int[Tensor, "sequences slots"]
-    slot_bias: Float[Tensor, "sequences slots"]
-    local_ids: Int[Tensor, "sequences local"]
-    local_positions: Int[Tensor, "sequences local"]
-    local_sets: Int[Tensor, "sequences local"]
-    labels: Int[Tensor, "sequences local"]
-    weights: Float[Tensor, "sequences local"]
+    Attributes:
+        row_ids: Token ids of the rows.
+        row_numbers: The row of each.
+        row_positions: The position of each in its row.
+        row_sequences: The sequence of each row.
+        row_slots: The position each row's candidates have in front of their sequence's local block.
+        row_bias: Added to the scores of each row's candidates: the logarithm of how many like them are meant.
+        candidate_ids: Token ids of the candidates.
+        candidate_rows: The row of each.
+        candidate_sets: The set of each.
+        candidate_positions: The position of each in its row.
+        local_ids: Token ids of the local blocks.
+        local_sequences: The sequence of each.
+        local_positions: The position of each, behind its sequence's candidates.
+        local_sets: The set of candidates each sees.
+        labels: The token each is to predict, or ``IGNORED``.
+        weights: How much that counts.
+    """
+
+    row_ids: Int[Tensor, " row_tokens"]
+    row_numbers: Int[Tensor, " row_tokens"]
+    row_positions: Int[Tensor, " row_tokens"]
+    row_sequences: Int[Tensor, " rows"]
+    row_slots: Int[Tensor, " rows"]
+    row_bias: Float[Tensor, " rows"]
+    candidate_ids: Int[Tensor, " candidates"]
+    candidate_rows: Int[Tensor, " candidates"]
+    candidate_sets: Int[Tensor, " candidates"]
+    candidate_positions: Int[Tensor, " candidates"]
+    local_ids: Int[Tensor, " local_tokens"]
+    local_sequences: Int[Tensor, " local_tokens"]
+    local_positions: Int[Tensor, " local_tokens"]
+    local_sets: Int[Tensor, " local_tokens"]
+    labels: Int[Tensor, " local_tokens"]
+    weights: Float[Tensor, " local_tokens"]
 
     def to(self, device: torch.device) -> "PackedBatch":
         """Return the batch on another device."""
@@ -72,83 +107,71 @@ class PackedBatch:
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens go through the base, padding included."""
-        return self.row_ids.numel() + self.candidate_ids.numel() + self.local_ids.numel()
+        """How many tokens go through the base."""
+        return len(self.row_ids) + len(self.candidate_ids) + len(self.local_ids)
 
     @property
-    def is_slot_used(self) -> Bool[Tensor, "sequences slots"]:
-        """Which slots hold a chunk; the others are padding."""
-        return self.slot_rows >= 0
+    def rows(self) -> tuple[Int[Tensor, " row"], ...]:
+        """The token ids of each row."""
+        return self.row_ids.split(self.row_numbers.bincount().tolist())
 
 
 @dataclass(frozen=True)
 class _Row:
+    """A chunk and the prompt tokens that some candidate sees, and its candidates."""
+
     tokens: list[int]
     candidates: list[int]
-    first_candidate: int
+    positions: list[int]
 
 
-def pack(
-    examples: Sequence[TrainingExample], config: FocusConfig, bos_token_id: int | None, pad_id: int
-) -> PackedBatch:
-    """Put examples into one packed batch; rows and local blocks are padded on the right."""
-    rows: list[_Row] = []
-    slot_rows: list[list[int]] = []
-    for example in examples:
-        slot_rows.append(list(range(len(rows), len(rows) + len(example.chunks))))
-        rows += _rows_of(example, config, bos_token_id)
-    num_sets = max(len(row.candidates) for row in rows)
+def pack(examples: Sequence[TrainingExample], config: FocusConfig, bos_token_id: int | None) -> PackedBatch:
+    """Put examples into one packed batch."""
     local_bos = bos_token_id if config.insert_bos else None
-    leads = [len(block(example.local, local_bos)) - len(example.local) for example in examples]
+    locals_ = [block(example.seen, local_bos) for example in examples]
+    leads = [len(local) - len(example.seen) for example, local in zip(examples, locals_, strict=True)]
+    rows_of = [_rows_of(example, config, bos_token_id) for example in examples]
+    rows = list(chain.from_iterable(rows_of))
+    led = list(zip(examples, leads, strict=True))
     return PackedBatch(
-        row_ids=_padded([row.tokens for row in rows], pad_id),
-        candidate_ids=_padded([row.candidates for row in rows], pad_id),
-        candidate_positions=torch.tensor([[row.first_candidate + s for s in range(num_sets)] for row in rows]),
-        slot_rows=_padded(slot_rows, -1),
-        slot_positions=_padded([list(example.slots) for example in examples], 0),
-        slot_bias=_padded([list(example.copies) for example in examples], 1.0).log(),
-        local_ids=_padded([block(example.local, local_bos) for example in examples], pad_id),
-        local_positions=_padded(
-            [
-                list(range(e.num_slots, e.num_slots + len(e.local) + lead))
-                for e, lead in zip(examples, leads, strict=True)
-            ],
-            0,
-        ),
-        local_sets=_padded(
-            [[e.set_of(j - lead) for j in range(len(e.local) + lead)] for e, lead in zip(examples, leads, strict=True)],
-            0,
-        ).clamp(max=num_sets - 1),
-        labels=_padded([_labels(e, lead) for e, lead in zip(examples, leads, strict=True)], IGNORED),
-        weights=_padded([_weights(e, lead) for e, lead in zip(examples, leads, strict=True)], 0.0),
+        row_ids=_flat(row.tokens for row in rows),
+        row_numbers=_numbers(row.tokens for row in rows),
+        row_positions=_flat(range(len(row.tokens)) for row in rows),
+        row_sequences=_numbers(rows_of),
+        row_slots=_flat(example.slots for example in examples),
+        row_bias=_flat([float(copies) for copies in example.copies] for example in examples).log(),
+        candidate_ids=_flat(row.candidates for row in rows),
+        candidate_rows=_numbers(row.candidates for row in rows),
+        candidate_sets=_flat(example.sets for example in examples for _ in example.chunks),
+        candidate_positions=_flat(row.positions for row in rows),
+        local_ids=_flat(locals_),
+        local_sequences=_numbers(locals_),
+        local_positions=_flat(range(e.num_slots, e.num_slots + len(e.seen) + lead) for e, lead in led),
+        local_sets=_flat([e.set_of(j - lead) for j in range(len(e.seen) + lead)] for e, lead in led),
+        labels=_flat([*[IGNORED] * (lead + e.cut), *e.local[e.cut + 1 :]] for e, lead in led),
+        weights=_flat([*[0.0] * (lead + e.cut), *e.weights[e.cut + 1 :]] for e, lead in led),
     )
 
 
 def _rows_of(example: TrainingExample, config: FocusConfig, bos_token_id: int | None) -> list[_Row]:
-    """Build the row of each chunk: chunk, prompt block up to the last predicting position, candidates."""
+    """Build the row of each chunk: chunk and prompt block up to the last candidate, candidates."""
     local_bos = bos_token_id if config.insert_bos else None
     chunk_bos = bos_token_id if config.chunk_bos else None
+    sets = example.sets
     start = max(example.cut + 1 - config.dynamic_prompt_length, 0)
-    candidates = list(example.local[example.cut : -1])
-    prompt = block(example.local[start:-1], local_bos)
-    before_cut = len(prompt) - len(candidates)
+    prompt = block(example.local[start : example.cut + sets[-1] + 1], local_bos)
+    candidates = [example.local[example.cut + number] for number in sets]
     rows = []
     for chunk in example.chunks:
-        tokens = block(chunk, chunk_bos) + prompt
-        rows.append(_Row(tokens[:-1], candidates, len(tokens) - len(prompt) + before_cut))
+        tokens = [*block(chunk, chunk_bos), *prompt[:-1]]
+        rows.append(_Row(tokens, candidates, [len(tokens) - sets[-1] + number for number in sets]))
     return rows
 
 
-def _labels(example: TrainingExample, lead: int) -> list[int]:
-    predicting = [IGNORED] * example.cut + list(example.local[example.cut + 1 :]) + [IGNORED]
-    return [IGNORED] * lead + predicting
+def _flat(values: Iterable[Iterable[int | float]]) -> Tensor:
+    return torch.tensor(list(chain.from_iterable(values)))
 
 
-def _weights(example: TrainingExample, lead: int) -> list[float]:
-    predicting = [0.0] * example.cut + list(example.weights[example.cut + 1 :]) + [0.0]
-    return [0.0] * lead + predicting
-
-
-def _padded(values: Sequence[Sequence[int | float]], fill: int | float) -> Tensor:
-    length = max(map(len, values))
-    return torch.tensor([[*row, *[fill] * (length - len(row))] for row in values])
+def _numbers(values: Iterable[Sequence[object]]) -> Int[Tensor, " items"]:
+    """Say of each item of each sequence in which of the sequences it is."""
+    return _flat([number] * len(items) for number, items in enumerate(values))

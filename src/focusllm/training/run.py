@@ -55,12 +55,11 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         make_drawer(recipe, tokenizer),
         recipe.focus,
         bos_token_id_of(base, tokenizer),
-        pad_token_id=0,
         num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
         seed=recipe.seed,
     )
     if recipe.start == "copy":
-        copy_hidden_states(base, adapter, batches[0].row_ids)
+        copy_hidden_states(base, adapter, batches[0].rows)
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
         adapter=adapter,
