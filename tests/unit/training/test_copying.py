@@ -34,11 +34,15 @@ def inputs_and_states(base: Any, adapter: CandidateAdapter) -> tuple[np.ndarray,
     return seen[0].flatten(0, -2).double().numpy(), states.flatten(0, 1).double().numpy()
 
 
+def candidate_layer(base: Any, adapter: CandidateAdapter) -> Any:
+    """What the cache holds of the layer, were every token a candidate."""
+    with torch.no_grad(), adapter.gate.open_at(torch.arange(TOKENS.numel())):
+        return backbone_of(base)(input_ids=TOKENS, use_cache=True).past_key_values.layers[LAYER]
+
+
 def candidate_values(base: Any, adapter: CandidateAdapter) -> torch.Tensor:
     """The values of the layer, were every token a candidate: (tokens, kv_heads, head_dim)."""
-    with torch.no_grad(), adapter.gate.open_at(torch.arange(TOKENS.numel())):
-        cache = backbone_of(base)(input_ids=TOKENS, use_cache=True).past_key_values
-    return cache.layers[LAYER].values.transpose(1, 2).flatten(0, 1)
+    return candidate_layer(base, adapter).values.transpose(1, 2).flatten(0, 1)
 
 
 def output_weight(base: Any, adapter: CandidateAdapter) -> np.ndarray:
@@ -83,10 +87,9 @@ def test_what_all_heads_attend_to_is_written_as_far_as_the_output_projection_rea
 def test_of_a_fused_projection_only_the_values_change(family: str) -> None:
     base: Any = tiny_base(family, dtype=torch.float32)
     adapter = CandidateAdapter(base, FocusConfig())
-    with torch.no_grad(), adapter.gate.open_at(torch.arange(TOKENS.numel())):
-        before = backbone_of(base)(input_ids=TOKENS, use_cache=True).past_key_values.layers[LAYER]
-        copy_hidden_states(base, adapter, TOKENS)
-        after = backbone_of(base)(input_ids=TOKENS, use_cache=True).past_key_values.layers[LAYER]
+    before = candidate_layer(base, adapter)
+    copy_hidden_states(base, adapter, TOKENS)
+    after = candidate_layer(base, adapter)
     assert torch.equal(before.keys, after.keys)
     assert not torch.isclose(before.values, after.values).any(dim=(0, 2)).all()
 
