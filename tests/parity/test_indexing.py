@@ -186,3 +186,21 @@ def test_a_conversation_is_worded_by_the_chat_template() -> None:
         model.ask(text, [{"content": "what?"}])
     with pytest.raises(ConfigurationError, match="leave out `history`"):
         model.ask(text, turns, history=[("a", "b")])
+
+
+def test_a_question_that_was_interrupted_leaves_the_document_as_it_was() -> None:
+    model, longer = text_model(), "another question, for which there is no room yet behind any chunk?"
+    text = "a document, which has some chunks of text. " * 4
+    model.configure(dynamic_prompt_length=60)
+    wanted = model.ask(text, longer, max_new_tokens=6).chunk_shares  # type: ignore[union-attr]
+    document = model.configure(dynamic_prompt_length=6).index(text)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    hook = model.base.model.layers[1].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.ask(document, "what?", max_new_tokens=6)
+    hook.remove()
+    model.configure(dynamic_prompt_length=60)
+    assert model.ask(document, longer, max_new_tokens=6).chunk_shares == wanted  # type: ignore[union-attr]
