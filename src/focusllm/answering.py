@@ -235,7 +235,8 @@ class DocumentReader:
             self.read(documents, longest, progress)
         answers = []
         for sequence in sequences:
-            row, shares = self._answer(sequence, documents, config, decoding)
+            with self._engine.turns:
+                row, shares = self._answer(sequence, documents, config, decoding)
             seconds, started = time.perf_counter() - started, time.perf_counter()
             size = (sequence.num_tokens, sequence.num_chunks)
             evidence = () if shares is None else evidence_of(documents, shares, self.tokenizer)

@@ -1,5 +1,6 @@
 """Equality 5: a document that was read once answers as if the whole sequence had been given with each question."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,3 +205,17 @@ def test_a_question_that_was_interrupted_leaves_the_document_as_it_was() -> None
     hook.remove()
     model.configure(dynamic_prompt_length=60)
     assert model.ask(document, longer, max_new_tokens=6).chunk_shares == wanted  # type: ignore[union-attr]
+
+
+def test_threads_that_share_a_model_and_a_document_get_what_each_gets_alone() -> None:
+    model, text = text_model(), "a document, which has some chunks of text. " * 4
+    document = model.index(text)
+    questions = [f"what is {number}?" for number in range(8)]
+    ids = torch.tensor([random_ids(200)])
+    wanted = [answer.chunk_shares for answer in model.ask(document, questions, max_new_tokens=4)]  # type: ignore[union-attr]
+    drawn = model.generate(ids, max_new_tokens=4, do_sample=True, seed=3)
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(model.ask, document, question, max_new_tokens=4) for question in questions]
+        draws = [threads.submit(model.generate, ids, max_new_tokens=4, do_sample=True, seed=3) for _ in range(4)]
+    assert [found.result().chunk_shares for found in asked] == wanted  # type: ignore[union-attr]
+    assert all(torch.equal(found.result(), drawn) for found in draws)  # type: ignore[arg-type]

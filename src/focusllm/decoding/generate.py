@@ -126,6 +126,7 @@ class FocusGenerator(GenerationMixin):
         self.config = engine.base.config
         self.generation_config = engine.base.generation_config
         self.device = engine.device
+        self.turns = engine.turns
         self._engine, self._sequences, self._chunks = engine, sequences, chunks
         self._progress, self._observe = progress, observe
         self.state: FocusState | None = None
@@ -226,7 +227,7 @@ def decode(
     ids = torch.tensor(rows, device=generator.device)
     config.return_dict_in_generate = True
     model: Any = generator
-    with _seeded(generator.agreed_seed(seed, config), generator.device):
+    with generator.turns, _seeded(generator.agreed_seed(seed, config), generator.device):
         try:
             output = model.generate(ids, generation_config=config, tokenizer=tokenizer, **extras)
         except ValueError as error:
