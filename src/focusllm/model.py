@@ -253,14 +253,15 @@ class FocusModel(nn.Module):
             **settings: As for :meth:`generate`, and ``history``: pairs of question and answer that came before.
 
         Raises:
-            InputError: A document or a question is empty, or a file is not text.
+            InputError: A document or a question is empty or missing, or a file is not text.
             WindowError: Candidates and question would exceed the base's window.
         """
-        questions = listed(question)
+        questions, padding = listed(question), pad_token_id_of(self.base, self.tokenizer)
         extras, history = extras_of(settings), settings.pop("history", ())
-        settings = {"stop_strings": stops_of(questions, self.config), "max_new_tokens": max_new_tokens, **settings}
-        config = generation_config_for(self.base, None, settings, pad_token_id_of(self.base, self.tokenizer))
-        answers = self._reader.ask(document, questions, config, progress, history, seed=seed, **extras)
+        settings["max_new_tokens"] = max_new_tokens
+        given = [{"stop_strings": stops_of(one, self.config), **settings} for one in questions]
+        configs = [generation_config_for(self.base, None, one, padding) for one in given]
+        answers = self._reader.ask(document, questions, configs, progress, history, seed=seed, **extras)
         return answers[0] if is_one(question) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:

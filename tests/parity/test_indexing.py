@@ -76,6 +76,38 @@ def test_beams_over_an_indexed_document_equal_beams_over_the_text(tmp_path: Path
         assert model.ask(document, "what?", max_new_tokens=6).token_ids == greedy.token_ids  # type: ignore[union-attr]
 
 
+def test_questions_and_conversations_asked_together_end_as_each_does_alone() -> None:
+    model, text = text_model(), "a document of some chunks. " * 6
+    assert model.tokenizer is not None
+    model.tokenizer.chat_template = TEMPLATE
+    free = model.ask(text, "why?", max_new_tokens=8, stop_strings=None)
+    ending = model.tokenizer.decode(free.token_ids[1])  # type: ignore[union-attr]
+    model.configure(answer_stops=(ending,))
+    conversation = [{"role": "user", "content": "what?"}]
+    alone = [model.ask(text, question, max_new_tokens=8) for question in (conversation, "why?")]
+    together = model.ask(text, [conversation, "why?"], max_new_tokens=8)
+    assert [answer.token_ids for answer in together] == [answer.token_ids for answer in alone]  # type: ignore[union-attr]
+    assert 0 < len(together[1].token_ids) < 8  # type: ignore[index,union-attr]
+
+
+def test_an_answer_ends_before_its_stop_whoever_gave_it() -> None:
+    model, text = text_model(), "a document of some chunks. " * 6
+    assert model.tokenizer is not None
+    free = model.ask(text, "why?", max_new_tokens=8, stop_strings=None)
+    said = model.tokenizer.decode(free.token_ids)  # type: ignore[union-attr]
+    stop = model.tokenizer.decode(free.token_ids[2:4])  # type: ignore[union-attr]
+    ended = model.ask(text, "why?", max_new_tokens=8, stop_strings=[stop])
+    assert ended.text == said.partition(stop)[0].strip() != ""  # type: ignore[union-attr]
+
+
+def test_without_a_document_or_a_question_nothing_is_asked() -> None:
+    model = text_model()
+    with pytest.raises(InputError, match="There is no document"):
+        model.ask([], "why?")
+    with pytest.raises(InputError, match="There is no question"):
+        model.ask("a document", [])
+
+
 def test_a_document_within_the_window_is_not_read_before_it_is_needed() -> None:
     model = text_model()
     document = model._reader.open("short")
