@@ -86,6 +86,7 @@ class FocusModel(nn.Module):
         Raises:
             UnsupportedModelError: The base's architecture is not supported.
             AdapterError: The adapter is incomplete, damaged, or was trained on another base.
+            ConfigurationError: A setting is unknown or out of range, or there is no such precision or device.
             InputError: No base by that name.
         """
         if base is None:
@@ -93,8 +94,7 @@ class FocusModel(nn.Module):
         record = None if adapter is None else read_adapter_record(adapter)
         own = FocusConfig() if record is None else record.config
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
-        loaded, tokenizer = load_base(str(base), dtype)
-        nn.Module.to(loaded, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        loaded, tokenizer = load_base(str(base), dtype, device)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)

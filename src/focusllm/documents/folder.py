@@ -116,6 +116,8 @@ class DocumentFolder:
         """Return the shards of an earlier run whose chunks the document still has."""
         if not (self._path / MANIFEST_NAME).exists():
             # What a run leaves behind that was cut before its first manifest is ours.
+            if self._path.exists() and not self._path.is_dir():
+                raise DocumentError(f"{self._path} is a file. Give a folder, or the name of one that is to be made.")
             if self._path.is_dir() and not all(map(_is_ours, self._path.iterdir())):
                 raise DocumentError(f"{self._path} is not empty and holds no document. Give another folder.")
             return []
