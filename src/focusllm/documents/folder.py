@@ -19,7 +19,7 @@ from focusllm.cache.eight_bits import EightBitHome, EightBits
 from focusllm.chunking import cut_into_chunks, pieces
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
-from focusllm.errors import DocumentError
+from focusllm.errors import DamageError, DocumentError
 from focusllm.files import checksum, write_bytes
 
 TOKENS_NAME = "tokens.safetensors"
@@ -121,14 +121,18 @@ class DocumentFolder:
             if self._path.is_dir() and not all(map(_is_ours, self._path.iterdir())):
                 raise DocumentError(f"{self._path} is not empty and holds no document. Give another folder.")
             return []
-        manifest = read_manifest(self._path)
+        try:
+            manifest = read_manifest(self._path)
+            tokens = _read_tokens(self._path, manifest)[0]
+        except DamageError:
+            # Which chunks the shards hold cannot be told any more: all are read again.
+            return []
         wanted = self._document
         if _kind(manifest) != _kind(wanted):
             raise DocumentError(
                 f"{self._path} was indexed with {_kind(manifest)}; now it would be {_kind(wanted)}. "
                 f"Give another folder."
             )
-        tokens = _read_tokens(self._path, manifest)[0]
         before = cut_into_chunks(tokens, manifest.chunk_length, manifest.chunk_overlap)
         now = wanted.chunks
 
@@ -173,7 +177,10 @@ def reopen_folder(path: str | Path, identity: Identity) -> FocusDocument:
     Raises:
         DocumentError: The manifest, the tokens or the text are damaged, or were made with another model.
     """
-    return _opened(Path(path), identity)[0]
+    try:
+        return _opened(Path(path), identity)[0]
+    except DamageError as error:
+        raise DocumentError(f"{path} lacks what it would be repaired from: index the text into it again. {error}") from error
 
 
 def _opened(path: Path, identity: Identity) -> tuple[FocusDocument, Manifest]:
@@ -231,16 +238,16 @@ def _checked_bytes(path: Path, expected: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DocumentError(f"{path} cannot be read ({error.strerror}). {_CURE}") from error
+        raise DamageError(f"{path} cannot be read ({error.strerror}). {_CURE}") from error
     if checksum(data) != expected:
-        raise DocumentError(f"{path} is damaged: its checksum does not hold. {_CURE}")
+        raise DamageError(f"{path} is damaged: its checksum does not hold. {_CURE}")
     return data
 
 
 def _is_whole(path: Path, expected: str) -> bool:
     try:
         _checked_bytes(path, expected)
-    except DocumentError:
+    except DamageError:
         return False
     return True
 
