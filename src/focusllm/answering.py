@@ -21,7 +21,7 @@ from focusllm.decoding.limits import check_room
 from focusllm.decoding.recording import can_record, on_candidates
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument, Identity
-from focusllm.documents.folder import DocumentFolder, load_folder, reopen_folder
+from focusllm.documents.folder import load_folder, reopen_folder, written_folder
 from focusllm.documents.text import text_of
 from focusllm.errors import ConfigurationError, DocumentError, InputError
 from focusllm.evidence import Evidence, evidence_of
@@ -137,17 +137,16 @@ class DocumentReader:
                 f"{self._engine.ranks.count} processes cannot write one folder: index with a single process; then all "
                 f"of them can load it, each its share."
             )
-        folder = DocumentFolder(path, document)
         keeping = budgets, bytes_per_token(self._engine.base)
-        cache = ChunkCache(folder.batches())
+        with written_folder(path, document) as folder:
+            cache = ChunkCache(folder.batches())
 
-        def finish(batch: ChunkBatch) -> None:
-            folder.write(batch)
-            cache.batches.append(batch)
-            cache.keep_within(*keeping)
+            def finish(batch: ChunkBatch) -> None:
+                folder.write(batch)
+                cache.batches.append(batch)
+                cache.keep_within(*keeping)
 
-        self._engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
-        folder.finish()
+            self._engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
         cache.keep_within(*keeping)
         document.cache = cache
 

@@ -33,7 +33,7 @@ def evaluate(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", help="Samples of each length, or subset.", show_default="20; all of a published benchmark"),
+        typer.Option("--trials", help="Samples of each length, or subset.", show_default="20; of a published one all"),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples.", show_default="0")] = None,
     data: Annotated[
@@ -64,7 +64,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the results; a run in it is taken up again.", show_default="TASK"),
+        typer.Option("--output", "-o", help="Folder of the results; a run in it goes on.", show_default="TASK"),
     ] = None,
     model: loading.Model = None,
     adapter: loading.Adapter = None,

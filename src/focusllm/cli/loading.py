@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
     from focusllm.model import FocusModel
 
-Model = Annotated[str | None, typer.Option("--model", help="Base model: a path or name.", show_default="the bundled one")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Base model: a path or name.", show_default="the bundled one")
+]
 Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter folder.", show_default="the bundled one's")]
-ChunkLength = Annotated[int | None, typer.Option("--chunk-length", help="Tokens in a chunk.", show_default="the adapter's")]
+ChunkLength = Annotated[
+    int | None, typer.Option("--chunk-length", help="Tokens in a chunk.", show_default="the adapter's")
+]
 ChunkKv = Annotated[
     str | None, typer.Option("--chunk-kv", help="Keep what is read as the 'model' has it, or in half the room: 'int8'.")
 ]

@@ -58,7 +58,9 @@ def _checked_device(device: torch.device | str | None) -> torch.device:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigurationError(f"The device {str(device)!r} cannot be used ({reason}). Use another, or 'cpu'.") from error
+        raise ConfigurationError(
+            f"The device {str(device)!r} cannot be used ({reason}). Use another, or 'cpu'."
+        ) from error
 
 
 def load_config(name: str) -> PreTrainedConfig:
