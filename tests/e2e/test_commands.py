@@ -308,7 +308,7 @@ def test_weights_under_the_authors_names_become_an_adapter(command, book: Path, 
         run = command("convert", wrong, "--model", base, "-o", tmp_path / "new")
         assert (run.status, words in run.err) == (1, True)
     run = command("convert", theirs, "--model", base, "-o", tmp_path / "adapter")
-    assert (run.status, "is not empty" in run.err) == (1, True)
+    assert (run.status, "is not an empty folder" in run.err) == (1, True)
 
 
 def test_an_adapter_goes_to_peft_s_format_and_back(command, book: Path, base: Path, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def _check_ranges(config: GenerationConfig) -> None:
         raise ConfigurationError(f"`num_beams` must be at least 1; got {config.num_beams}.")
     if config.max_length is not None:
         raise ConfigurationError(
-            f"`max_length` ({config.max_length}) would count the prompt, too, of whatever length: give `max_new_tokens`."
+            f"`max_length` ({config.max_length}) would count the prompt, too, however long: give `max_new_tokens`."
         )
     for name, off in _UNSUPPORTED.items():
         if (value := getattr(config, name, None)) not in off:
