@@ -21,7 +21,7 @@ from focusllm.decoding.limits import check_room
 from focusllm.decoding.recording import can_record, on_candidates
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument, Identity
-from focusllm.documents.folder import DocumentFolder, load_folder, reopen_folder
+from focusllm.documents.folder import load_folder, reopen_folder, written_folder
 from focusllm.documents.text import text_of
 from focusllm.errors import ConfigurationError, DocumentError, InputError
 from focusllm.evidence import Evidence, evidence_of
@@ -137,17 +137,16 @@ class DocumentReader:
                 f"{self._engine.ranks.count} processes cannot write one folder: index with a single process; then all "
                 f"of them can load it, each its share."
             )
-        folder = DocumentFolder(path, document)
         keeping = budgets, bytes_per_token(self._engine.base)
-        cache = ChunkCache(folder.batches())
+        with written_folder(path, document) as folder:
+            cache = ChunkCache(folder.batches())
 
-        def finish(batch: ChunkBatch) -> None:
-            folder.write(batch)
-            cache.batches.append(batch)
-            cache.keep_within(*keeping)
+            def finish(batch: ChunkBatch) -> None:
+                folder.write(batch)
+                cache.batches.append(batch)
+                cache.keep_within(*keeping)
 
-        self._engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
-        folder.finish()
+            self._engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
         cache.keep_within(*keeping)
         document.cache = cache
 
@@ -200,7 +199,7 @@ class DocumentReader:
         self,
         source: Source | Sequence[Source],
         questions: Sequence[Question],
-        config: GenerationConfig,
+        configs: Sequence[GenerationConfig],
         progress: Progress | None = None,
         history: Sequence[tuple[str, str]] = (),
         **decoding: Any,
@@ -210,21 +209,23 @@ class DocumentReader:
         Args:
             source: The document, or several.
             questions: The questions.
-            config: How tokens are chosen and when to stop.
+            configs: For each, how tokens are chosen and when to stop.
             progress: Called with the tokens read so far and those to be read in all.
             history: Questions and answers that came before, as far as ``local_length`` has room for them.
             **decoding: Handed on to :func:`~focusllm.decoding.generate.decode`.
 
         Raises:
             ConfigurationError: Several outputs were asked for.
-            InputError: A document or a question is empty, or a file is not text.
+            InputError: A document or a question is empty, a file is not text, or there is no document.
             WindowError: Candidates and question would exceed the base's window; nothing has been run then.
         """
-        if config.num_return_sequences not in (None, 1):
+        if any(config.num_return_sequences not in (None, 1) for config in configs):
             raise ConfigurationError("A question has one answer: leave out `num_return_sequences`, or set it to 1.")
-        started, new_tokens = time.perf_counter(), config.max_new_tokens
+        started, new_tokens = time.perf_counter(), configs[0].max_new_tokens
         locals_ = [local_context(question, history, self.tokenizer, self._engine.config) for question in questions]
         documents = [self.open(one) for one in ([source] if isinstance(source, Source) else source)]
+        if not documents:
+            raise InputError("There is no document: give one or more.")
         if len({id(document) for document in documents}) < len(documents):
             raise InputError("The same document was given twice; give each once.")
         sequences = [self._split(documents, local, new_tokens) for local in locals_]
@@ -234,14 +235,14 @@ class DocumentReader:
             longest = min(max(map(len, locals_)) + 1, self._engine.config.dynamic_prompt_length + 1)
             self.read(documents, longest, progress)
         answers = []
-        for sequence in sequences:
-            row, shares = self._answer(sequence, documents, config, decoding)
+        for sequence, config in zip(sequences, configs, strict=True):
+            with self._engine.turns:
+                row, shares = self._answer(sequence, documents, config, decoding)
             seconds, started = time.perf_counter() - started, time.perf_counter()
-            size = (sequence.num_tokens, sequence.num_chunks)
+            text, size = self._text(row, config.stop_strings), (sequence.num_tokens, sequence.num_chunks)
             evidence = () if shares is None else evidence_of(documents, shares, self.tokenizer)
             parts = [] if shares is None else (shares / shares.sum(dim=1, keepdim=True)).tolist()
-            answer = Answer(self._text(row), tuple(row), *size, seconds, evidence, tuple(map(tuple, parts)))
-            answers.append(answer)
+            answers.append(Answer(text, tuple(row), *size, seconds, evidence, tuple(map(tuple, parts))))
         return answers
 
     def _answer(
@@ -279,10 +280,11 @@ class DocumentReader:
             return sequence
         return SplitSequence((), block(sequence.local, self._engine.bos_token_id))
 
-    def _text(self, token_ids: Sequence[int]) -> str:
+    def _text(self, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
         text = str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-        for stop in self._engine.config.answer_stops:
-            text = text.removesuffix(stop)
+        # Behind a stop its last token may hold more.
+        for stop in stops or ():
+            text = text.partition(stop)[0]
         return text.strip()
 
 

@@ -10,6 +10,9 @@ from focusllm.errors import ConfigurationError
 LOCAL_REFRESHES = ("recompute", "cached")
 CHUNK_KVS = ("model", "int8")
 PROJECTION_ROLES = ("q", "k", "v", "o")
+# What a setting may be, where its default does not tell; and how that is said.
+_KINDS = {"rank": (int, type(None)), "focus_share": (float, int, type(None))}
+_KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts"}
 
 
 @dataclass(frozen=True)
@@ -57,16 +60,17 @@ class FocusConfig:
     answer_stops: tuple[str, ...] = ("\n",)
 
     def __post_init__(self) -> None:
+        _check_kinds(vars(self))
         for name in ("chunk_length", "local_length", "dynamic_prompt_length"):
             _require_positive(name, getattr(self, name))
-        if isinstance(self.chunk_overlap, bool) or not 0 <= self.chunk_overlap < self.chunk_length:
+        if not 0 <= self.chunk_overlap < self.chunk_length:
             raise ConfigurationError(
                 f"`chunk_overlap` must be at least 0 and less than `chunk_length` ({self.chunk_length}); "
                 f"got {self.chunk_overlap!r}."
             )
         if self.rank is not None:
             _require_positive("rank", self.rank)
-        if isinstance(self.candidate_refresh, bool) or self.candidate_refresh < 0:
+        if self.candidate_refresh < 0:
             raise ConfigurationError(
                 f"`candidate_refresh` must be 0 (candidates are made once) or a number of tokens; "
                 f"got {self.candidate_refresh!r}."
@@ -86,7 +90,7 @@ class FocusConfig:
     def _check_focus(self) -> None:
         if self.focus_share is None:
             return
-        if isinstance(self.focus_share, bool) or not 0 < self.focus_share <= 1:
+        if not 0 < self.focus_share <= 1:
             raise ConfigurationError(f"`focus_share` must be above 0 and at most 1; got {self.focus_share!r}.")
         if self.candidate_refresh == 1:
             raise ConfigurationError(
@@ -114,12 +118,14 @@ class FocusConfig:
         return self.from_dict({**self.to_dict(), **changes})
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "FocusConfig":
-        """Build a config from plain values.
+    def from_dict(cls, values: Any) -> "FocusConfig":
+        """Build a config from plain values by their names.
 
         Raises:
-            ConfigurationError: A name is not a setting, or a value is out of range.
+            ConfigurationError: A name is not a setting, or a value is of another kind or out of range.
         """
+        if not isinstance(values, Mapping):
+            raise ConfigurationError(f"Settings are given by name, such as `chunk_length: 2048`; got {values!r}.")
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(known))
         if unknown:
@@ -128,9 +134,20 @@ class FocusConfig:
         settings: dict[str, Any] = {}
         for name, value in values.items():
             settings[name] = tuple(value) if isinstance(value, list) else value
+        _check_kinds(settings)
         return cls(**settings)
 
 
-def _require_positive(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def _check_kinds(settings: Mapping[str, Any]) -> None:
+    """Refuse what is no number, text or list where one is needed; a text is not the list of its letters."""
+    defaults = {field.name: field.default for field in fields(FocusConfig)}
+    for name, value in settings.items():
+        kinds = _KINDS.get(name, (type(defaults[name]),))
+        is_list_of_texts = not isinstance(value, tuple) or all(isinstance(one, str) and one for one in value)
+        if type(value) not in kinds or not is_list_of_texts:
+            raise ConfigurationError(f"`{name}` must be {_KIND_NAMES[kinds[0]]}; got {value!r}.")
+
+
+def _require_positive(name: str, value: int) -> None:
+    if value < 1:
         raise ConfigurationError(f"`{name}` must be a positive number of tokens; got {value!r}.")

@@ -7,6 +7,7 @@ FocusError
 ├── InputError   a text, file or tensor given by the user cannot be read as asked
 ├── AdapterError   an adapter folder is missing something, damaged, or made for another base
 ├── DocumentError   a document folder is missing something, damaged, or made for another model
+│   └── DamageError   a file of it is missing, or its checksum does not hold
 ├── StateError   a decoding state was used in a way it does not allow
 ├── TrainingError   a training run cannot start or go on
 └── MissingDependencyError   an optional package is needed and not installed
@@ -39,6 +40,10 @@ class AdapterError(FocusError):
 
 class DocumentError(FocusError):
     """Raised when a document folder is incomplete, damaged, or belongs to another model."""
+
+
+class DamageError(DocumentError):
+    """Raised when a file of a document folder is missing, or its checksum does not hold."""
 
 
 class StateError(FocusError, RuntimeError):

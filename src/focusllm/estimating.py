@@ -14,6 +14,7 @@ from focusllm.chunking import SplitSequence, cut_into_chunks, num_repeated
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_room
+from focusllm.errors import InputError
 
 # So many chunks are read to learn the speeds; what is in them does not matter.
 _CHUNKS = 8
@@ -51,9 +52,12 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
     """Estimate from the sizes in hand and a short calibration: a few chunks are read, asked and timed.
 
     Raises:
+        InputError: There is not a single token.
         WindowError: The base's window cannot hold that many chunks, or a chunk with its prompt; the text says which
             setting would help.
     """
+    if num_tokens < 1:
+        raise InputError(f"A document has at least one token; got {num_tokens}.")
     length, overlap = engine.config.chunk_length, engine.config.chunk_overlap
     chunks = cut_into_chunks([_TOKEN] * num_tokens, length, overlap)
     num_read = num_tokens + num_repeated(num_tokens, length, overlap)
@@ -71,7 +75,8 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
     asking = _seconds(lambda: engine.ask([few], cache)) - few_whole
     condense = max(asking, 0.0) / few.num_chunks * len(chunks)
     local_seconds = one if engine.config.local_refresh == "cached" else whole
-    document_bytes = cache.batches[0].num_bytes_kept() * num_read // sum(map(len, few.chunks))
+    kept = sum(batch.num_bytes_kept() for batch in cache.batches)
+    document_bytes = kept * num_read // sum(map(len, few.chunks))
     return Estimate(
         num_tokens=num_tokens,
         num_chunks=len(chunks),
@@ -80,21 +85,23 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
         tier_bytes=Budgets.chosen(engine.device, None, None).shared_out(document_bytes),
         index_seconds=index * num_read,
         first_token_seconds=condense + whole,
-        next_token_seconds=_refresh_seconds(engine, few, cache, few_whole) * len(chunks) + local_seconds,
+        next_token_seconds=_refresh_seconds(engine, few, cache, few_whole, new_tokens) * len(chunks) + local_seconds,
     )
 
 
-def _refresh_seconds(engine: FocusEngine, few: SplitSequence, cache: ChunkCache, local_seconds: float) -> float:
-    """Time one refresh of the candidates, in seconds a chunk and decoded token."""
-    refresh = engine.config.candidate_refresh
-    if not refresh:
+def _refresh_seconds(
+    engine: FocusEngine, few: SplitSequence, cache: ChunkCache, local_seconds: float, new_tokens: int
+) -> float:
+    """Time the tokens up to a refresh of all candidates, or an answer's, in seconds a chunk and decoded token."""
+    if not engine.config.candidate_refresh and engine.config.focus_share is None:
         return 0.0
+    steps = min(engine.config.candidate_refresh or new_tokens, new_tokens)
     state = engine.ask([few], cache)
     started = time.perf_counter()
-    for _ in range(refresh):
+    for _ in range(steps):
         state = engine.step(state, torch.tensor([_TOKEN]))
     _wait()
-    seconds = (time.perf_counter() - started) / refresh - local_seconds
+    seconds = (time.perf_counter() - started) / steps - local_seconds
     return max(seconds, 0.0) / few.num_chunks
 
 

@@ -89,4 +89,4 @@ def draw_evidence(answer_tokens: Sequence[str], chunk_shares: Sequence[Sequence[
     below.set_yticks(range(rows), [repr(token)[1:-1] for token in answer_tokens], fontsize=8)
     below.set_xlabel("chunk of the document")
     figure.colorbar(image, ax=below, label="share of attention", location="bottom", aspect=60)
-    figure.savefig(path, dpi=120)
+    figure.savefig(path, dpi=120, format="png")

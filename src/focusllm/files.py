@@ -94,6 +94,27 @@ def ids_checksum(token_ids: Sequence[int]) -> str:
     return checksum(array("I", token_ids).tobytes())
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[bool]:
+    """Hold a folder for the ``with`` block, where the system can; gives ``False`` if another one holds it."""
+    if os.name != "posix":
+        yield True
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        # What holds it is the open folder: a process that is killed lets go, too.
+        os.close(handle)
+
+
 def _sync_folder(folder: Path) -> None:
     """Make a rename last through a power cut, where the system lets a folder be opened."""
     if os.name != "posix":

@@ -86,6 +86,7 @@ class FocusModel(nn.Module):
         Raises:
             UnsupportedModelError: The base's architecture is not supported.
             AdapterError: The adapter is incomplete, damaged, or was trained on another base.
+            ConfigurationError: A setting is unknown or out of range, or there is no such precision or device.
             InputError: No base by that name.
         """
         if base is None:
@@ -93,8 +94,7 @@ class FocusModel(nn.Module):
         record = None if adapter is None else read_adapter_record(adapter)
         own = FocusConfig() if record is None else record.config
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
-        loaded, tokenizer = load_base(str(base), dtype)
-        nn.Module.to(loaded, device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        loaded, tokenizer = load_base(str(base), dtype, device)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)
@@ -253,14 +253,15 @@ class FocusModel(nn.Module):
             **settings: As for :meth:`generate`, and ``history``: pairs of question and answer that came before.
 
         Raises:
-            InputError: A document or a question is empty, or a file is not text.
+            InputError: A document or a question is empty or missing, or a file is not text.
             WindowError: Candidates and question would exceed the base's window.
         """
-        questions = listed(question)
+        questions, padding = listed(question), pad_token_id_of(self.base, self.tokenizer)
         extras, history = extras_of(settings), settings.pop("history", ())
-        settings = {"stop_strings": stops_of(questions, self.config), "max_new_tokens": max_new_tokens, **settings}
-        config = generation_config_for(self.base, None, settings, pad_token_id_of(self.base, self.tokenizer))
-        answers = self._reader.ask(document, questions, config, progress, history, seed=seed, **extras)
+        settings["max_new_tokens"] = max_new_tokens
+        given = [{"stop_strings": stops_of(one, self.config), **settings} for one in questions]
+        configs = [generation_config_for(self.base, None, one, padding) for one in given]
+        answers = self._reader.ask(document, questions, configs, progress, history, seed=seed, **extras)
         return answers[0] if is_one(question) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:

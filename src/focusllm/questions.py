@@ -19,13 +19,19 @@ def is_one(question: Question | Sequence[Question]) -> bool:
 
 
 def listed(question: Question | Sequence[Question]) -> list[Question]:
-    """Return questions as a list, also where there is but one."""
+    """Return questions as a list, also where there is but one.
+
+    Raises:
+        InputError: There is none.
+    """
+    if not question and not isinstance(question, str):
+        raise InputError("There is no question: give one or more.")
     return cast("list[Question]", [question] if is_one(question) else list(question))
 
 
-def stops_of(questions: Sequence[Question], config: FocusConfig) -> tuple[str, ...] | None:
-    """Return the texts that end an answer; a conversation ends as the base has learned to end one."""
-    return config.answer_stops if all(isinstance(question, str) for question in questions) else None
+def stops_of(question: Question, config: FocusConfig) -> tuple[str, ...] | None:
+    """Return the texts that end the answer; a conversation ends as the base has learned to end one."""
+    return config.answer_stops if isinstance(question, str) else None
 
 
 def local_context(

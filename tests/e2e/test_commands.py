@@ -1,8 +1,11 @@
 """The commands a person types, from the outside: what they print, where, and how they end."""
 
+import errno
 import io
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -171,6 +174,9 @@ def test_a_damaged_folder_is_refused_and_repaired(command, book: Path, base: Pat
         (("book.txt", "What?", "--local-refresh", "never"), "'recompute' or 'cached'"),
         (("book.txt", "What?", "--adapter", "nowhere"), "No adapter at"),
         (("book.txt", "What?", "--temperature", 0.5), "do_sample=True"),
+        (("book.txt", "What? " * 100), "the base's window has 512"),
+        (("x" * 300, "What?"), "cannot be read (File name too long)"),
+        (("book.txt", "What?", "--device", "nowhere"), "The device 'nowhere' cannot be used (Expected one of"),
     ],
 )
 def test_wrong_use_is_one_clear_sentence(
@@ -186,11 +192,60 @@ def test_wrong_use_is_one_clear_sentence(
     (tmp_path / "empty.txt").write_text(" \n")
     (tmp_path / "binary.bin").write_bytes(bytes(range(256)))
     (tmp_path / "zero.txt").write_bytes(b"abc\0def" * 100)
-    run = command("ask", *arguments, "--model", base, "--device", "cpu")
+    run = command("ask", "--model", base, "--device", "cpu", *arguments)
     assert run.status == 1
     assert run.out == ""
     assert run.err.startswith("Error: ")
     assert words in run.err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("index", "book.txt", "-o", "book.txt"), "book.txt is a file. Give a folder"),
+        (("index", "book.txt", "-o", "book.txt/in"), "'book.txt/in': Not a directory"),
+        (("convert", "book.txt", "-o", "book.txt"), "book.txt is not an empty folder"),
+        (("estimate", "0"), "at least one token"),
+        (("ask", "book.txt", "What?", "--model", "cut"), "The base model 'cut' cannot be loaded"),
+    ],
+)
+def test_what_the_system_or_the_disk_refuses_is_one_sentence(
+    command, book: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(base, "cut")
+    weights = tmp_path / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    run = command(*arguments[:1], "--model", base, *arguments[1:])
+    assert (run.status, run.out) == (1, "")
+    assert run.err.startswith("Error: ")
+    assert words in run.err.replace("\n", " ")
+
+
+def test_a_full_disk_is_one_sentence_and_the_same_command_goes_on(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.write_text(TEXT[:3000])
+    arguments = ("index", book, "-o", book.with_name("d"), "--model", base, *OPTIONS, "--max-parallel-chunks", 2)
+    write, room = Path.write_bytes, 200_000
+
+    def write_until_full(path: Path, data: bytes) -> int:
+        nonlocal room
+        room -= len(data)
+        if room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", write_until_full)
+    run = command(*arguments)
+    assert run.status == 1
+    assert re.fullmatch(r"Error: '.*': No space left on device\.\n", run.err)
+    room = 10**9
+    run = command(*arguments)
+    assert run.status == 0
+    [kept] = re.findall(r"([\d,]+) were there already", " ".join(run.err.split()))
+    assert 0 < int(kept.replace(",", "")) < 3000
+    assert not list(book.with_name("d").glob(".*"))
 
 
 def test_an_unsupported_model_is_refused_by_name(command, book: Path, tmp_path: Path) -> None:
@@ -253,7 +308,7 @@ def test_weights_under_the_authors_names_become_an_adapter(command, book: Path, 
         run = command("convert", wrong, "--model", base, "-o", tmp_path / "new")
         assert (run.status, words in run.err) == (1, True)
     run = command("convert", theirs, "--model", base, "-o", tmp_path / "adapter")
-    assert (run.status, "is not empty" in run.err) == (1, True)
+    assert (run.status, "is not an empty folder" in run.err) == (1, True)
 
 
 def test_an_adapter_goes_to_peft_s_format_and_back(command, book: Path, base: Path, tmp_path: Path) -> None:

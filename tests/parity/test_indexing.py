@@ -1,5 +1,6 @@
 """Equality 5: a document that was read once answers as if the whole sequence had been given with each question."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,38 @@ def test_beams_over_an_indexed_document_equal_beams_over_the_text(tmp_path: Path
             shares = zip(answer.chunk_shares, beams.chunk_shares, strict=True)  # type: ignore[union-attr]
             assert all(found == pytest.approx(wanted) for found, wanted in shares)
         assert model.ask(document, "what?", max_new_tokens=6).token_ids == greedy.token_ids  # type: ignore[union-attr]
+
+
+def test_questions_and_conversations_asked_together_end_as_each_does_alone() -> None:
+    model, text = text_model(), "a document of some chunks. " * 6
+    assert model.tokenizer is not None
+    model.tokenizer.chat_template = TEMPLATE
+    free = model.ask(text, "why?", max_new_tokens=8, stop_strings=None)
+    ending = model.tokenizer.decode(free.token_ids[1])  # type: ignore[union-attr]
+    model.configure(answer_stops=(ending,))
+    conversation = [{"role": "user", "content": "what?"}]
+    alone = [model.ask(text, question, max_new_tokens=8) for question in (conversation, "why?")]
+    together = model.ask(text, [conversation, "why?"], max_new_tokens=8)
+    assert [answer.token_ids for answer in together] == [answer.token_ids for answer in alone]  # type: ignore[union-attr]
+    assert 0 < len(together[1].token_ids) < 8  # type: ignore[index,union-attr]
+
+
+def test_an_answer_ends_before_its_stop_whoever_gave_it() -> None:
+    model, text = text_model(), "a document of some chunks. " * 6
+    assert model.tokenizer is not None
+    free = model.ask(text, "why?", max_new_tokens=8, stop_strings=None)
+    said = model.tokenizer.decode(free.token_ids)  # type: ignore[union-attr]
+    stop = model.tokenizer.decode(free.token_ids[2:4])  # type: ignore[union-attr]
+    ended = model.ask(text, "why?", max_new_tokens=8, stop_strings=[stop])
+    assert ended.text == said.partition(stop)[0].strip() != ""  # type: ignore[union-attr]
+
+
+def test_without_a_document_or_a_question_nothing_is_asked() -> None:
+    model = text_model()
+    with pytest.raises(InputError, match="There is no document"):
+        model.ask([], "why?")
+    with pytest.raises(InputError, match="There is no question"):
+        model.ask("a document", [])
 
 
 def test_a_document_within_the_window_is_not_read_before_it_is_needed() -> None:
@@ -186,3 +219,35 @@ def test_a_conversation_is_worded_by_the_chat_template() -> None:
         model.ask(text, [{"content": "what?"}])
     with pytest.raises(ConfigurationError, match="leave out `history`"):
         model.ask(text, turns, history=[("a", "b")])
+
+
+def test_a_question_that_was_interrupted_leaves_the_document_as_it_was() -> None:
+    model, longer = text_model(), "another question, for which there is no room yet behind any chunk?"
+    text = "a document, which has some chunks of text. " * 4
+    model.configure(dynamic_prompt_length=60)
+    wanted = model.ask(text, longer, max_new_tokens=6).chunk_shares  # type: ignore[union-attr]
+    document = model.configure(dynamic_prompt_length=6).index(text)
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    hook = model.base.model.layers[1].register_forward_pre_hook(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        model.ask(document, "what?", max_new_tokens=6)
+    hook.remove()
+    model.configure(dynamic_prompt_length=60)
+    assert model.ask(document, longer, max_new_tokens=6).chunk_shares == wanted  # type: ignore[union-attr]
+
+
+def test_threads_that_share_a_model_and_a_document_get_what_each_gets_alone() -> None:
+    model, text = text_model(), "a document, which has some chunks of text. " * 4
+    document = model.index(text)
+    questions = [f"what is {number}?" for number in range(8)]
+    ids = torch.tensor([random_ids(200)])
+    wanted = [answer.chunk_shares for answer in model.ask(document, questions, max_new_tokens=4)]  # type: ignore[union-attr]
+    drawn = model.generate(ids, max_new_tokens=4, do_sample=True, seed=3)
+    with ThreadPoolExecutor(4) as threads:
+        asked = [threads.submit(model.ask, document, question, max_new_tokens=4) for question in questions]
+        draws = [threads.submit(model.generate, ids, max_new_tokens=4, do_sample=True, seed=3) for _ in range(4)]
+    assert [found.result().chunk_shares for found in asked] == wanted  # type: ignore[union-attr]
+    assert all(torch.equal(found.result(), drawn) for found in draws)  # type: ignore[arg-type]

@@ -54,6 +54,8 @@ def test_options_of_the_commands_are_these() -> None:
         found[name] = {parameter.name for parameter in command.params}
         assert all(getattr(parameter, "help", None) for parameter in command.params), name
         assert command.help
+        # In brackets a word is taken for markup, and not printed.
+        assert not any("[" in (getattr(parameter, "help", None) or "") for parameter in command.params), name
     assert found == {name: set(options.split()) for name, options in OPTIONS.items()}
 
 

@@ -1,5 +1,7 @@
 """Settings: defaults of the paper, bounds, plain values."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,9 +30,23 @@ def test_the_defaults_are_the_paper_s() -> None:
         ({"candidate_projections": ()}, "candidate_projections"),
         ({"question_template": "Q:"}, "{question}"),
         ({"chunk_size": 3}, "chunk_length"),
+        ({"chunk_overlap": "3"}, "chunk_overlap"),
+        ({"chunk_overlap": 1.5}, "chunk_overlap"),
+        ({"candidate_refresh": "1"}, "candidate_refresh"),
+        ({"candidate_refresh": 1.5}, "candidate_refresh"),
+        ({"candidate_refresh": None}, "candidate_refresh"),
+        ({"candidate_refresh": 4, "focus_share": "0.9"}, "focus_share"),
+        ({"candidate_projections": "qk"}, "`candidate_projections` must be a list of texts"),
+        ({"candidate_projections": 3}, "`candidate_projections` must be a list of texts"),
+        ({"insert_bos": "no"}, "`insert_bos` must be true or false; got 'no'"),
+        ({"chunk_bos": 1}, "`chunk_bos` must be true or false"),
+        ({"question_template": 5}, "`question_template` must be a text"),
+        ({"answer_stops": "END"}, "`answer_stops` must be a list of texts; got 'END'"),
+        ({"answer_stops": [""]}, "`answer_stops` must be a list of texts"),
+        (["chunk_length"], "given by name"),
     ],
 )
-def test_what_is_out_of_range_is_refused_with_its_name(change: dict[str, object], words: str) -> None:
+def test_what_is_out_of_range_is_refused_with_its_name(change: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         FocusConfig.from_dict(change)
 

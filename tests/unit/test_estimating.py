@@ -2,15 +2,17 @@
 
 import pytest
 
+from focusllm import FocusModel
 from focusllm.cache.layers import cache_tensors
 from focusllm.cache.tiers import Budgets
-from focusllm.errors import WindowError
-from tiny import random_ids, tiny_model
+from focusllm.errors import InputError, WindowError
+from tiny import SMALL, random_ids, tiny_base, tiny_model
 
 
-def test_bytes_are_those_of_the_document() -> None:
-    model = tiny_model("qwen2")
-    document = model.index(random_ids(250))
+@pytest.mark.parametrize(("num_tokens", "max_parallel_chunks"), [(250, None), (250, 1), (30, None)])
+def test_bytes_are_those_of_the_document(num_tokens: int, max_parallel_chunks: int | None) -> None:
+    model = FocusModel(tiny_base("qwen2"), SMALL, max_parallel_chunks=max_parallel_chunks).eval()
+    document = model.index(random_ids(num_tokens))
     assert document.cache is not None
     own = [
         states[:, :, : batch.num_own]
@@ -18,18 +20,23 @@ def test_bytes_are_those_of_the_document() -> None:
         for pair in cache_tensors(batch.cache)
         for states in pair
     ]
-    found = model.estimate(250, question_tokens=8, max_new_tokens=4)
+    found = model.estimate(num_tokens, question_tokens=8, max_new_tokens=4)
     assert found.document_bytes == sum(states.numel() * states.element_size() for states in own)
-    assert (found.num_tokens, found.num_chunks) == (250, 21)
+    assert (found.num_tokens, found.num_chunks) == (num_tokens, document.num_chunks)
     assert sum(found.tier_bytes.values()) == found.document_bytes
     assert Budgets(device=10, cpu=5).shared_out(18) == {"device": 10, "cpu": 5, "folder": 3}
     assert min(found.index_seconds, found.first_token_seconds, found.next_token_seconds) > 0
 
 
-@pytest.mark.parametrize("candidate_refresh", [0, 3])
+@pytest.mark.parametrize("candidate_refresh", [0, 3, 1000])
 def test_every_policy_can_be_estimated(candidate_refresh: int) -> None:
     model = tiny_model().configure(candidate_refresh=candidate_refresh, local_refresh="cached")
     assert model.estimate(100, question_tokens=8, max_new_tokens=4).next_token_seconds > 0
+
+
+def test_nothing_costs_nothing_and_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one token; got 0"):
+        tiny_model().estimate(0)
 
 
 def test_what_cannot_fit_is_refused_with_the_setting_that_would() -> None:

@@ -1,5 +1,7 @@
 """What FocusModel refuses and keeps."""
 
+from copy import deepcopy
+
 import pytest
 import torch
 from transformers import BertGenerationConfig, BertGenerationDecoder
@@ -7,8 +9,8 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from focusllm import FocusModel
 from focusllm.condensing.family_table import FAMILIES, REFUSED
-from focusllm.errors import ConfigurationError, InputError, UnsupportedModelError
-from tiny import SMALL, tiny_base, tiny_model
+from focusllm.errors import ConfigurationError, InputError, StateError, UnsupportedModelError
+from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
 
 TINY_ENCODER = {
     "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
@@ -53,6 +55,28 @@ def test_attaching_twice_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="detach them first"):
         FocusModel(model.base, SMALL)
     FocusModel(model.detach(), SMALL)
+
+
+def test_without_its_candidate_projections_a_model_does_not_pretend_to_read_chunks() -> None:
+    model, ids = tiny_model(), torch.tensor([random_ids(90)])
+    wanted = model(ids).logits
+    with model.disabled(), pytest.raises(StateError, match="taken out of the base"):
+        model(ids)
+    model.detach()
+    with pytest.raises(StateError, match="taken out of the base"):
+        model(ids)
+    assert model(ids[:, :20]).logits.isfinite().all()
+    model.adapter.attach()
+    assert torch.equal(model(ids).logits, wanted)
+
+
+def test_a_copy_is_a_model_of_its_own() -> None:
+    model, ids = tiny_model("gpt2"), torch.tensor([random_ids(90)])
+    copy, wanted = deepcopy(model), model(ids).logits
+    assert torch.equal(copy(ids).logits, wanted)
+    disturb(copy)
+    assert not torch.allclose(copy(ids).logits, wanted)
+    assert torch.equal(model(ids).logits, wanted)
 
 
 def test_settings_of_the_adapter_cannot_be_changed_afterwards() -> None:

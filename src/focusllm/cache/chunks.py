@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -104,8 +104,10 @@ class ChunkBatch:
         """Keep the chunks' own keys and values only."""
         self._others = []
         self.candidate_ids = None
-        if self.cache.layers and (others := self.length - self.num_own):
-            self.cache.crop(-others)
+        layers: list[Any] = self.cache.layers
+        for layer in layers:
+            # Each by what it holds itself: a pass that was interrupted has reached some layers only.
+            layer.crop(min(self.num_own - layer.get_seq_length(), 0))
 
     def part(self, rows: Sequence[int]) -> "ChunkBatch":
         """Return a copy of some rows, which are at hand; what is appended to it is not appended here."""

@@ -4,6 +4,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict
+from os.path import exists, isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -63,7 +64,7 @@ def ask(
             chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh,
             candidate_refresh=candidate_refresh, focus_share=focus_share,
         )  # fmt: skip
-        documents = [focus.load_document(name) if Path(name).is_dir() else loading.document(name) for name in names]
+        documents = [focus.load_document(name) if isdir(name) else loading.document(name) for name in names]
         watch = Stopwatch()
         with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
             answers: Any = focus.ask(
@@ -92,8 +93,9 @@ def _as_json(question: str, answer: "Answer", figures: dict[str, Any]) -> str:
 
 def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     """Tell documents from questions: the first argument is a document, and so are those after it that exist."""
+    # A question may be longer than any path, which `Path.exists` does not bear.
     count = 1
-    while count < len(arguments) and (arguments[count] == "-" or Path(arguments[count]).exists()):
+    while count < len(arguments) and (arguments[count] == "-" or exists(arguments[count])):
         count += 1
     names, questions = arguments[:count], arguments[count:]
     if not questions:

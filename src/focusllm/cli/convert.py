@@ -33,8 +33,8 @@ def convert(
     Examples: focusllm convert their-checkpoint --model base -o adapter;
     focusllm convert adapter --model base --to peft -o lora
     """
-    if output.exists() and any(output.iterdir()):
-        raise ConfigurationError(f"{output} is not empty; give another folder for the adapter.")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigurationError(f"{output} is not an empty folder; give another for the adapter.")
     if to == "peft":
         count = _to_peft(source, output, model, dtype)
         use = "Load it with peft.PeftModel.from_pretrained, and call the model with alora_offsets=[1] for every row."

@@ -25,17 +25,17 @@ def evaluate(
     lengths: Annotated[
         str | None,
         typer.Option(
-            "--lengths", help="Tokens of the texts, separated by commas; K for 1,024. [default: 4K,8K,16K,32K]"
+            "--lengths", help="Tokens of the texts, separated by commas; K for 1,024.", show_default="4K,8K,16K,32K"
         ),
     ] = None,
     depths: Annotated[
-        int | None, typer.Option("--depths", help="Depths, evenly spread over the text. [default: 10]")
+        int | None, typer.Option("--depths", help="Depths, evenly spread over the text.", show_default="10")
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", help="Samples of each length, or subset. [default: 20; all of a published benchmark]"),
+        typer.Option("--trials", help="Samples of each length, or subset.", show_default="20; of a published one all"),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples. [default: 0]")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples.", show_default="0")] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Folder of a published benchmark: its repository, its data in it.")
     ] = None,
@@ -44,11 +44,11 @@ def evaluate(
         typer.Option("--protocol", help="Of a published benchmark: official, or paper: the FocusLLM authors' code."),
     ] = None,
     subsets: Annotated[
-        str | None, typer.Option("--subsets", help="Of a published benchmark, separated by commas. [default: all]")
+        str | None, typer.Option("--subsets", help="Of a published benchmark, separated by commas.", show_default="all")
     ] = None,
     templates: Annotated[
         str | None,
-        typer.Option("--templates", help="Of infinitebench: yarn_mistral, gpt4, ... [default: yarn_mistral]"),
+        typer.Option("--templates", help="Of infinitebench: yarn_mistral, gpt4, ...", show_default="yarn_mistral"),
     ] = None,
     chat: Annotated[
         bool, typer.Option("--chat", help="Word a published benchmark's prompts by the tokenizer's chat template.")
@@ -64,7 +64,7 @@ def evaluate(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the results; a run in it is taken up again. [default: TASK]"),
+        typer.Option("--output", "-o", help="Folder of the results; a run in it goes on.", show_default="TASK"),
     ] = None,
     model: loading.Model = None,
     adapter: loading.Adapter = None,

@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 
     from focusllm.model import FocusModel
 
-Model = Annotated[str | None, typer.Option("--model", help="Base model: a path or name. [default: the bundled one]")]
-Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter folder. [default: the bundled one's]")]
-ChunkLength = Annotated[int | None, typer.Option("--chunk-length", help="Tokens in a chunk. [default: the adapter's]")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Base model: a path or name.", show_default="the bundled one")
+]
+Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter folder.", show_default="the bundled one's")]
+ChunkLength = Annotated[
+    int | None, typer.Option("--chunk-length", help="Tokens in a chunk.", show_default="the adapter's")
+]
 ChunkKv = Annotated[
     str | None, typer.Option("--chunk-kv", help="Keep what is read as the 'model' has it, or in half the room: 'int8'.")
 ]
@@ -35,7 +39,7 @@ FocusShare = Annotated[
 MaxParallelChunks = Annotated[int | None, typer.Option("--max-parallel-chunks", help="Chunks read at once.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Most tokens of an answer.")]
 Dtype = Annotated[str, typer.Option("--dtype", help="bfloat16, float16, float32, or auto: the checkpoint's.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, … [default: a GPU if there is one]")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, …", show_default="a GPU if there is one")]
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 

@@ -75,6 +75,11 @@ def main() -> None:
     except FocusError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except OSError as error:
+        # What the system refuses: a full disk, a folder that may not be written. Files are whole or not there.
+        place = "" if error.filename is None else f"{str(error.filename)!r}: "
+        print(f"Error: {place}{error.strerror or error}.", file=sys.stderr)
+        raise SystemExit(1) from None
     except KeyboardInterrupt:
         print("Interrupted.", file=sys.stderr)
         raise SystemExit(130) from None

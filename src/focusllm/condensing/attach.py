@@ -31,7 +31,6 @@ class CandidateAdapter:
 
     def __init__(self, base: PreTrainedModel, config: FocusConfig) -> None:
         self.gate = CandidateGate()
-        self.family: AttentionFamily = family_of(base)
         self._base = base
         base.requires_grad_(False)
         self.projections: dict[str, CandidateProjection] = {}
@@ -49,6 +48,11 @@ class CandidateAdapter:
             )
         self.is_attached = False
         self.attach()
+
+    @property
+    def family(self) -> AttentionFamily:
+        """The row of the base's architecture."""
+        return family_of(self._base)
 
     def _add(self, name: str, attention: nn.Module, attribute: str, rank: int | None) -> None:
         layer = getattr(attention, attribute)

@@ -5,6 +5,8 @@ import json
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
+from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -15,26 +17,50 @@ from transformers import (
 )
 
 from focusllm.condensing.families import check_supported
-from focusllm.errors import InputError
+from focusllm.errors import ConfigurationError, InputError
 
 
-def load_base(name: str, dtype: torch.dtype | str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
+def load_base(
+    name: str, dtype: torch.dtype | str, device: torch.device | str | None = "cpu"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """Load a base and, where it has one, its tokenizer.
 
+    Args:
+        name: Name or path, as for transformers.
+        dtype: As for transformers.
+        device: Where the base goes; ``None``: a GPU if there is one.
+
     Raises:
+        ConfigurationError: There is no such precision or device.
         InputError: There is no model by that name, or it cannot be read.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
+    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
+        raise ConfigurationError(f"`dtype` must be 'auto' or one of PyTorch's, such as 'bfloat16'; got {dtype!r}.")
+    place = _checked_device(device)
     check_supported(load_config(name))
     try:
         base = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
+    nn.Module.to(base, place)
     try:
         tokenizer = AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError):
         tokenizer = None
     return base, tokenizer
+
+
+def _checked_device(device: torch.device | str | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigurationError(
+            f"The device {str(device)!r} cannot be used ({reason}). Use another, or 'cpu'."
+        ) from error
 
 
 def load_config(name: str) -> PreTrainedConfig:

@@ -13,6 +13,7 @@ from focusllm.chunking import pieces
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
 from focusllm.condensing.families import backbone_of, key_mover_of
+from focusllm.errors import StateError
 
 
 class Condenser:
@@ -26,7 +27,7 @@ class Condenser:
     def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter) -> None:
         self._base = base
         self._backbone = backbone_of(base)
-        self._gate = adapter.gate
+        self._adapter = adapter
         self.mover = key_mover_of(base)
 
     def condense(
@@ -44,14 +45,22 @@ class Condenser:
         Returns:
             The candidates, moved to the position of their chunk's number: candidate i of a sequence is at
             position i, wherever its row ended.
+
+        Raises:
+            StateError: The adapter is detached: candidates would be ordinary tokens.
         """
+        if not self._adapter.is_attached:
+            raise StateError(
+                "The candidate projections have been taken out of the base (`detach`, `disabled`), which reads within "
+                "its window without them: put them back with `model.adapter.attach()` to read what is longer."
+            )
         if batch.candidate_ids is not None:
             token_ids = torch.cat((batch.candidate_ids.unsqueeze(1), token_ids), dim=1)
         rows, new_tokens = token_ids.shape
         held = batch.cache.get_seq_length()
         for some in pieces(rows, rows_at_once or rows):
             last = torch.arange(1, some.stop - some.start + 1, device=token_ids.device) * new_tokens - 1
-            with self._gate.open_at(last):
+            with self._adapter.gate.open_at(last):
                 self.extend(rows_of(batch.cache, some, rows, held), token_ids[some])
         candidates = CandidateKV(
             [(keys[..., -1:, :].clone(), values[..., -1:, :].clone()) for keys, values in cache_tensors(batch.cache)]

@@ -25,6 +25,7 @@ from focusllm.decoding.plans import ChunkPlanner
 from focusllm.decoding.ranks import Made, Ranks
 from focusllm.decoding.recording import AttentionRecord, can_record, recorded
 from focusllm.decoding.state import FocusState, LocalBatch, TokenScores
+from focusllm.decoding.turns import Turns, in_turn
 from focusllm.errors import ConfigurationError
 
 # Called with the chunk tokens read so far, and those to be read in all.
@@ -58,6 +59,7 @@ class FocusEngine:
         self.bos_token_id = bos_token_id
         self.planner = ChunkPlanner(base, max_parallel_chunks)
         self.ranks = Ranks(base, process_group)
+        self.turns = Turns()
         self._condenser = Condenser(base, adapter)
 
     @property
@@ -87,6 +89,7 @@ class FocusEngine:
         chunks = self.index([sequence.chunks for sequence in sequences], list(map(len, prompts)), progress)
         return self.ask(sequences, chunks)
 
+    @in_turn
     @torch.no_grad()
     def index(
         self,
@@ -127,6 +130,7 @@ class FocusEngine:
             finish(batch)
         return chunks
 
+    @in_turn
     @torch.no_grad()
     def ask(self, sequences: Sequence[SplitSequence], chunks: ChunkCache, records: bool = False) -> FocusState:
         """Condense chunks that were read before for what the local contexts ask, and run these.
@@ -148,6 +152,7 @@ class FocusEngine:
         self._run_locals(state, self.ranks.gathered(made), new_tokens=None)
         return state
 
+    @in_turn
     @torch.no_grad()
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it; the old state must not be used again.
@@ -166,6 +171,7 @@ class FocusEngine:
         self._run_locals(after, made, new_tokens=token_ids)
         return after
 
+    @in_turn
     @torch.no_grad()
     def score(self, state: FocusState, rows: Sequence[Sequence[int]]) -> list[TokenScores]:
         """Score runs of tokens that each go on from a state of one sequence, which must not be used again.

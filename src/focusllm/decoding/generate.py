@@ -30,6 +30,11 @@ _DEFAULT_NEW_TOKENS = 64
 # What transformers returns, with its new tokens only.
 GenerationOutput = GenerateDecoderOnlyOutput | GenerateBeamDecoderOnlyOutput
 _EXTRAS = ("streamer", "logits_processor", "stopping_criteria")
+# What would need of a model what is not there to be had, by its values that ask for nothing.
+_UNSUPPORTED: dict[str, tuple[object, ...]] = {
+    "guidance_scale": (None, 1), "token_healing": (None, False), "output_attentions": (None, False),
+    "output_hidden_states": (None, False),
+}  # fmt: skip
 
 
 def generation_config_for(
@@ -41,11 +46,15 @@ def generation_config_for(
         ConfigurationError: A name is unknown, or values are out of range or contradict one another.
     """
     config = deepcopy(base.generation_config if given is None else given)
+    if given is None:
+        # Of a base, it is the length of its window or less.
+        config.max_length = None
     try:
         unknown = config.update(**settings)
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
-    config.stop_strings = list(config.stop_strings or ()) or None
+    stops = config.stop_strings
+    config.stop_strings = [stops] if isinstance(stops, str) and stops else list(stops or ()) or None
     if unknown:
         raise ConfigurationError(
             f"{', '.join(map(repr, unknown))} is not a setting of generation. Accepted are the fields of "
@@ -59,9 +68,7 @@ def generation_config_for(
         config.validate(strict=True, user_set_attributes=set(settings))
     except ValueError as error:
         raise ConfigurationError(str(error)) from error
-    if config.top_p is not None and not 0 < config.top_p <= 1:
-        # transformers would pass it over.
-        raise ConfigurationError(f"`top_p` must be above 0 and at most 1; got {config.top_p}.")
+    _check_ranges(config)
     if config.get_generation_mode() not in _MODES:
         raise ConfigurationError(
             f"Decoding by {config.get_generation_mode().value} is not supported; use greedy decoding, "
@@ -72,9 +79,25 @@ def generation_config_for(
     return config
 
 
+def _check_ranges(config: GenerationConfig) -> None:
+    """Refuse what transformers would pass over, or stumble over later."""
+    if config.top_p is not None and not 0 < config.top_p <= 1:
+        raise ConfigurationError(f"`top_p` must be above 0 and at most 1; got {config.top_p}.")
+    if config.num_beams is not None and config.num_beams < 1:
+        raise ConfigurationError(f"`num_beams` must be at least 1; got {config.num_beams}.")
+    if config.max_length is not None:
+        raise ConfigurationError(
+            f"`max_length` ({config.max_length}) would count the prompt, too, however long: give `max_new_tokens`."
+        )
+    for name, off in _UNSUPPORTED.items():
+        if (value := getattr(config, name, None)) not in off:
+            raise ConfigurationError(f"`{name}` is not supported; got {value!r}. Leave it out.")
+
+
 def extras_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Take what is not a field of a generation configuration, but given along with those, out of settings."""
-    return {name: settings.pop(name) for name in _EXTRAS if settings.get(name) is not None}
+    given = {name: settings.pop(name, None) for name in _EXTRAS}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class FocusGenerator(GenerationMixin):
@@ -103,6 +126,7 @@ class FocusGenerator(GenerationMixin):
         self.config = engine.base.config
         self.generation_config = engine.base.generation_config
         self.device = engine.device
+        self.turns = engine.turns
         self._engine, self._sequences, self._chunks = engine, sequences, chunks
         self._progress, self._observe = progress, observe
         self.state: FocusState | None = None
@@ -203,7 +227,7 @@ def decode(
     ids = torch.tensor(rows, device=generator.device)
     config.return_dict_in_generate = True
     model: Any = generator
-    with _seeded(generator.agreed_seed(seed, config), generator.device):
+    with generator.turns, _seeded(generator.agreed_seed(seed, config), generator.device):
         try:
             output = model.generate(ids, generation_config=config, tokenizer=tokenizer, **extras)
         except ValueError as error:

@@ -1,17 +1,31 @@
 """From padded batches, as users give them, to rows of tokens."""
 
-from jaxtyping import Int
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from focusllm.errors import InputError
 
+_WHOLE_NUMBERS = (torch.int64, torch.int32)
 
-def unpadded_rows(input_ids: Int[Tensor, "batch sequence"], attention_mask: Tensor | None) -> list[list[int]]:
+
+def unpadded_rows(input_ids: Any, attention_mask: Tensor | None) -> list[list[int]]:
     """Return the tokens of each sequence that are not padding, whichever side that is on.
 
+    Args:
+        input_ids: What the user gave as the batch's token ids, (batch, sequence).
+        attention_mask: Zeros mark padding.
+
     Raises:
-        InputError: The mask has another shape than the ids.
+        InputError: The ids are not whole numbers of one or more sequences, or the mask has another shape.
     """
+    is_tensor = isinstance(input_ids, Tensor)
+    if not is_tensor or input_ids.ndim != 2 or not len(input_ids) or input_ids.dtype not in _WHOLE_NUMBERS:
+        found = f"shape {tuple(input_ids.shape)} of {input_ids.dtype}" if is_tensor else type(input_ids).__name__
+        raise InputError(
+            f"`input_ids` must be a tensor of token ids, (batch, sequence), with one sequence or more; got {found}."
+        )
     rows: list[list[int]] = input_ids.tolist()
     if attention_mask is None:
         return rows

@@ -110,10 +110,9 @@ class FocusDocument:
                 f"{self.num_chunks} chunks. Index it in a single process to save it."
             )
         # The folder is made of documents, and not the other way round.
-        from focusllm.documents.folder import DocumentFolder
+        from focusllm.documents.folder import written_folder
 
-        target = DocumentFolder(folder, self)
-        for batch in [] if self.cache is None else self.cache.batches:
-            if not target.known.issuperset(batch.rows):
-                target.write(batch)
-        target.finish()
+        with written_folder(folder, self) as target:
+            for batch in [] if self.cache is None else self.cache.batches:
+                if not target.known.issuperset(batch.rows):
+                    target.write(batch)

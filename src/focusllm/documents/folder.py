@@ -6,7 +6,8 @@ that whatever is cut short goes on from there. A shard is read whole and checked
 Keys and values tell as much as the text itself: only the owner may read the files.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,20 +16,17 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
-from focusllm.cache.eight_bits import EightBitHome, EightBits
 from focusllm.chunking import cut_into_chunks, pieces
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
-from focusllm.errors import DocumentError
-from focusllm.files import checksum, write_bytes
+from focusllm.documents.shards import joined, shard_tensors
+from focusllm.errors import DamageError, DocumentError
+from focusllm.files import checksum, held, write_bytes
 
 TOKENS_NAME = "tokens.safetensors"
 TEXT_NAME = "text.txt"
 # Of a shard, about: enough for a disk to be busy, few enough for processes to share a document's shards among them.
 _SHARD_BYTES = 64 * 2**20
-_NAMES = ("keys", "values")
-# What the name of scales ends with, where a shard holds eight bits.
-_SCALES = "_scales"
 _CURE = "`focusllm index --repair` reads anew what is damaged or missing; the rest is kept."
 
 
@@ -48,7 +46,7 @@ class ShardHome:
         parts = [load(_checked_bytes(self.folder / shard.file, shard.checksum)) for shard in self.shards]
         num_layers = sum(name.endswith(".keys") for name in parts[0])
         return [
-            (_joined(parts, f"layers.{index}.keys"), _joined(parts, f"layers.{index}.values"))
+            (joined(parts, f"layers.{index}.keys"), joined(parts, f"layers.{index}.values"))
             for index in range(num_layers)
         ]
 
@@ -61,7 +59,7 @@ class DocumentFolder:
     """Writes a document's chunks into a folder, and takes up what is there already.
 
     Args:
-        path: The folder; made where there is none.
+        path: The folder, which is there; see :func:`written_folder`.
         document: The document.
 
     Raises:
@@ -72,7 +70,6 @@ class DocumentFolder:
         self._path = Path(path)
         self._document = document
         kept = self._kept_batches()
-        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = None if document.text is None else document.text.encode("utf-8")
         tokens_checksum = _write_checked(self._path / TOKENS_NAME, save(_token_tensors(document)))
         text_checksum = None if text is None else _write_checked(self._path / TEXT_NAME, text)
@@ -116,17 +113,21 @@ class DocumentFolder:
         """Return the shards of an earlier run whose chunks the document still has."""
         if not (self._path / MANIFEST_NAME).exists():
             # What a run leaves behind that was cut before its first manifest is ours.
-            if self._path.is_dir() and not all(map(_is_ours, self._path.iterdir())):
+            if not all(map(_is_ours, self._path.iterdir())):
                 raise DocumentError(f"{self._path} is not empty and holds no document. Give another folder.")
             return []
-        manifest = read_manifest(self._path)
+        try:
+            manifest = read_manifest(self._path)
+            tokens = _read_tokens(self._path, manifest)[0]
+        except DamageError:
+            # Which chunks the shards hold cannot be told any more: all are read again.
+            return []
         wanted = self._document
         if _kind(manifest) != _kind(wanted):
             raise DocumentError(
                 f"{self._path} was indexed with {_kind(manifest)}; now it would be {_kind(wanted)}. "
                 f"Give another folder."
             )
-        tokens = _read_tokens(self._path, manifest)[0]
         before = cut_into_chunks(tokens, manifest.chunk_length, manifest.chunk_overlap)
         now = wanted.chunks
 
@@ -138,9 +139,28 @@ class DocumentFolder:
 
     def _write_shard(self, batch: ChunkBatch, start: int, end: int) -> Shard:
         numbers = [number for _, number in batch.rows[start:end]]
-        data = save(_shard_tensors(batch, start, end))
+        data = save(shard_tensors(batch, start, end))
         path = self._path / f"shard-{numbers[0]:07d}-{len(numbers)}.safetensors"
         return Shard(path.name, _write_checked(path, data), numbers, batch.num_own, len(data))
+
+
+@contextmanager
+def written_folder(path: str | Path, document: FocusDocument) -> Iterator[DocumentFolder]:
+    """Give a document's folder to be written in the ``with`` block, by nobody else meanwhile.
+
+    Raises:
+        DocumentError: The folder holds something else, or is being written.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise DocumentError(f"{path} is a file. Give a folder, or the name of one that is to be made.")
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with held(path) as is_ours:
+        if not is_ours:
+            raise DocumentError(f"{path} is being written by somebody else. Wait for them, or give another folder.")
+        folder = DocumentFolder(path, document)
+        yield folder
+        folder.finish()
 
 
 def load_folder(
@@ -171,7 +191,12 @@ def reopen_folder(path: str | Path, identity: Identity) -> FocusDocument:
     Raises:
         DocumentError: The manifest, the tokens or the text are damaged, or were made with another model.
     """
-    return _opened(Path(path), identity)[0]
+    try:
+        return _opened(Path(path), identity)[0]
+    except DamageError as error:
+        raise DocumentError(
+            f"{path} lacks what it would be repaired from: index the text into it again. {error}"
+        ) from error
 
 
 def _opened(path: Path, identity: Identity) -> tuple[FocusDocument, Manifest]:
@@ -229,49 +254,18 @@ def _checked_bytes(path: Path, expected: str) -> bytes:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DocumentError(f"{path} cannot be read ({error.strerror}). {_CURE}") from error
+        raise DamageError(f"{path} cannot be read ({error.strerror}). {_CURE}") from error
     if checksum(data) != expected:
-        raise DocumentError(f"{path} is damaged: its checksum does not hold. {_CURE}")
+        raise DamageError(f"{path} is damaged: its checksum does not hold. {_CURE}")
     return data
 
 
 def _is_whole(path: Path, expected: str) -> bool:
     try:
         _checked_bytes(path, expected)
-    except DocumentError:
+    except DamageError:
         return False
     return True
-
-
-def _shard_tensors(batch: ChunkBatch, start: int, end: int) -> dict[str, Tensor]:
-    """Return what a shard holds of some rows: keys and values as they are, or their codes and scales."""
-    tensors: dict[str, Tensor] = {}
-    if isinstance(batch.home, EightBitHome):
-        for index, pair in enumerate(batch.home.layers):
-            for name, states in zip(_NAMES, pair, strict=True):
-                tensors[f"layers.{index}.{name}"] = _own_copy(states.codes[start:end])
-                tensors[f"layers.{index}.{name}{_SCALES}"] = _own_copy(states.scales[start:end])
-        return tensors
-    # What is away has another folder for its home.
-    own = batch.own_tensors() if batch.away is None else batch.away.load()
-    for index, pair in enumerate(own):
-        for name, states in zip(_NAMES, pair, strict=True):
-            tensors[f"layers.{index}.{name}"] = _own_copy(states[start:end])
-    return tensors
-
-
-def _own_copy(states: Tensor) -> Tensor:
-    return states.to(device="cpu", copy=True).contiguous()
-
-
-def _joined(parts: Sequence[dict[str, Tensor]], name: str) -> Tensor:
-    found = [_states_of(part, name) for part in parts]
-    return found[0] if len(found) == 1 else torch.cat(found)
-
-
-def _states_of(part: dict[str, Tensor], name: str) -> Tensor:
-    scales = part.get(name + _SCALES)
-    return part[name] if scales is None else EightBits(part[name], scales).restored()
 
 
 def _shard_rows(batch: ChunkBatch) -> list[slice]:

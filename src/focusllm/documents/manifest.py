@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from focusllm.documents.document import Identity
-from focusllm.errors import DocumentError
+from focusllm.errors import DamageError, DocumentError
 from focusllm.files import checksum, write_text
 
 MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 # Mode of every file of a document.
 OWNER_ONLY = 0o600
+_CURE = "Index the text again, into another folder."
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,8 @@ def read_manifest(path: Path) -> Manifest:
     """Read and check ``manifest.json``.
 
     Raises:
-        DocumentError: It is missing, damaged, or of another version.
+        DamageError: It is damaged.
+        DocumentError: It is missing, or of another version.
     """
     file = path / MANIFEST_NAME
     if not file.is_file():
@@ -69,14 +71,14 @@ def read_manifest(path: Path) -> Manifest:
         record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         found = record.pop("checksum")
         if found != checksum(_canonical(record)):
-            raise DocumentError(f"{file} is damaged: its checksum does not hold. Index the document again.")
+            raise DamageError(f"{file} is damaged: its checksum does not hold. Index the document again.")
         if (record.pop("format"), record.pop("format_version")) != ("focusllm-document", FORMAT_VERSION):
-            raise DocumentError(f"{file} is of another version; this FocusLLM reads version {FORMAT_VERSION}.")
+            raise DocumentError(f"{file} is of another version; this FocusLLM reads version {FORMAT_VERSION}. {_CURE}")
         record["identity"] = Identity(**record["identity"])
         record["batches"] = [[Shard(**shard) for shard in batch] for batch in record["batches"]]
         return Manifest(**record)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise DocumentError(f"{file} is damaged ({error}). Index the document again.") from error
+        raise DamageError(f"{file} is damaged ({error}). Index the document again.") from error
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

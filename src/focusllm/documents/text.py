@@ -24,7 +24,7 @@ def text_of(document: str | Path) -> str:
     files are taken as they are.
 
     Raises:
-        InputError: There is no such file, it is not text, or there is nothing in it.
+        InputError: There is no such file, it cannot be read or is not text, or there is nothing in it.
         MissingDependencyError: It is a PDF file, and pypdf is not installed.
     """
     if isinstance(document, str):
@@ -48,6 +48,8 @@ def _text_of_file(path: Path) -> str:
         raise InputError(f"There is no file {name!r}.") from error
     except IsADirectoryError as error:
         raise InputError(f"{name!r} is a folder; give the files to be read, or load it as a document.") from error
+    except OSError as error:
+        raise InputError(f"{name!r} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise InputError(f"{name!r} is not UTF-8 text ({error.reason}); FocusLLM reads text files.") from error
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LogitsProcessorList, StoppingCriteriaList
+from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
 from focusllm import FocusModel
 from focusllm.errors import ConfigurationError, InputError
-from tiny import SMALL, random_ids, tiny_base, tiny_model
+from tiny import SMALL, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
 IDS = torch.tensor([random_ids(90)])
 
@@ -147,6 +147,38 @@ def test_progress_counts_every_chunk_token_once() -> None:
 def test_a_mask_of_another_shape_is_refused() -> None:
     with pytest.raises(InputError, match="shape of `input_ids`"):
         tiny_model()(IDS, torch.ones(1, 5, dtype=torch.long))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"max_length": 95}, r"`max_length` \(95\) .* give `max_new_tokens`"),
+        ({"generation_config": GenerationConfig(max_length=95)}, "give `max_new_tokens`"),
+        ({"num_beams": 0}, "`num_beams` must be at least 1; got 0"),
+        ({"guidance_scale": 1.5}, "`guidance_scale` is not supported; got 1.5"),
+        ({"token_healing": True}, "`token_healing` is not supported"),
+        ({"output_attentions": True, "return_dict_in_generate": True}, "`output_attentions` is not supported"),
+    ],
+)
+def test_settings_that_would_change_nothing_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        tiny_model().generate(IDS, **settings)
+
+
+def test_extras_that_are_none_are_none_at_all() -> None:
+    model = tiny_model()
+    nothing: dict[str, Any] = {"streamer": None, "logits_processor": None, "stopping_criteria": None}
+    found = model.generate(IDS, max_new_tokens=3, **nothing)
+    assert torch.equal(found, model.generate(IDS, max_new_tokens=3))  # type: ignore[arg-type]
+
+
+def test_one_stop_string_is_a_string_and_not_its_letters() -> None:
+    model = FocusModel(tiny_base(vocab_size=259), SMALL, tiny_tokenizer()).eval()
+    free = model.tokenizer.decode(model.generate(IDS, max_new_tokens=6)[0, 90:])  # type: ignore[union-attr,index]
+    stop = free[1:3] if free[0] not in free[1:3] else free[2:4]
+    one, listed = (model.generate(IDS, max_new_tokens=6, stop_strings=given) for given in (stop, [stop]))
+    assert torch.equal(one, listed)  # type: ignore[arg-type]
+    assert one.shape[1] > 91  # type: ignore[union-attr]
 
 
 def test_text_without_a_tokenizer_is_refused() -> None:

@@ -1,5 +1,6 @@
 """A document's folder: what is written is what was read, and damage is found before it is used."""
 
+import os
 import random
 import shutil
 import stat
@@ -139,6 +140,37 @@ def test_a_run_that_was_cut_goes_on(tmp_path: Path) -> None:
     assert read_by(model, TEXT, tmp_path) < len(TEXT) - 36
     assert torch.equal(scores(model, model.load_document(tmp_path)), scores(model, model.index(TEXT)))
     assert read_by(model, TEXT, tmp_path) == 0
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "tokens.safetensors"])
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_indexing_again_mends_what_cannot_be_repaired(tmp_path: Path, name: str, is_lost: bool) -> None:
+    model = small_batches()
+    wanted = scores(model, model.index(TEXT, tmp_path))
+    (tmp_path / name).unlink() if is_lost else (tmp_path / name).write_bytes(b"{}")
+    with pytest.raises(
+        DocumentError, match="index" if is_lost and name == "manifest.json" else "index the text into it"
+    ):
+        model.repair_document(tmp_path)
+    assert read_by(model, TEXT, tmp_path) == 100
+    assert torch.equal(scores(model, model.load_document(tmp_path)), wanted)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs flock")
+def test_two_do_not_write_one_folder_at_once(tmp_path: Path) -> None:
+    model = small_batches()
+    wanted = scores(model, model.index(TEXT))
+
+    def index_the_same(read: int, _: int) -> None:
+        with pytest.raises(DocumentError, match="being written by somebody else"):
+            small_batches().index(TEXT, tmp_path / "d")
+        if read >= 72:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.index(TEXT, tmp_path / "d", progress=index_the_same)
+    # Whoever is interrupted lets go.
+    assert torch.equal(scores(model, model.index(TEXT, tmp_path / "d")), wanted)
 
 
 def test_a_text_that_grew_is_read_from_where_it_grew(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""What is taken for a batch of token ids, and what is not."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from focusllm.decoding.padding import unpadded_rows
+from focusllm.errors import InputError
+
+IDS = torch.tensor([[5, 6, 7], [8, 9, 4]])
+
+
+def test_padding_is_dropped_on_either_side() -> None:
+    assert unpadded_rows(IDS, torch.tensor([[0, 1, 1], [1, 1, 0]])) == [[6, 7], [8, 9]]
+    assert unpadded_rows(IDS.int(), None) == IDS.tolist()
+
+
+@pytest.mark.parametrize("ids", [IDS[0], IDS[:0], IDS.float(), IDS.tolist()], ids=("row", "none", "float", "list"))
+def test_what_is_no_batch_of_token_ids_is_refused(ids: Any) -> None:
+    with pytest.raises(InputError, match=r"`input_ids` must be a tensor of token ids, \(batch, sequence\)"):
+        unpadded_rows(ids, None)
