@@ -48,8 +48,10 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
             f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
             f"does not hand their attention what the packed training pass needs. See `focusllm models`."
         )
-    if recipe.adapter is not None:
-        load_adapter(recipe.folder / recipe.adapter, adapter, base)
+    checkpoint = newest_complete_checkpoint(recipe.output)
+    start = checkpoint or (None if recipe.adapter is None else recipe.folder / recipe.adapter)
+    if start is not None:
+        load_adapter(start, adapter, base)
     arguments = _arguments(recipe)
     batches = PackedBatches(
         make_drawer(recipe, tokenizer),
@@ -59,7 +61,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
         seed=recipe.seed,
     )
-    if recipe.start == "copy":
+    if recipe.start == "copy" and start is None:
         copy_hidden_states(base, adapter, batches[0].row_ids)
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
@@ -70,7 +72,6 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         train_dataset=batches,
         callbacks=list(callbacks),
     )
-    checkpoint = newest_complete_checkpoint(recipe.output)
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()
     if trainer.is_world_process_zero():
