@@ -52,6 +52,8 @@ class FocusObjective(nn.Module):
     def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter, row_dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.base = _without_dropout(base)
+        # Where accelerate looks for the layers that FSDP divides one by one.
+        self._no_split_modules = base._no_split_modules
         self.train()
         self._adapter = adapter
         self._condenser = Condenser(base, adapter)

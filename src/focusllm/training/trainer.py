@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import save_fsdp_optimizer
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
 
 from focusllm.condensing.adapter_files import base_name_of, fingerprint_of, write_adapter
 from focusllm.condensing.attach import CandidateAdapter
@@ -100,7 +102,15 @@ class FocusTrainer(Trainer):
         if self.is_deepspeed_enabled:
             # The same method leaves the frozen base out.
             engine.save_checkpoint = partial(type(engine).save_checkpoint, engine, exclude_frozen_parameters=True)
-        super()._save_optimizer_and_scheduler(output_dir)
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        # The Trainer's own way writes the base, too.
+        plugin = self.accelerator.state.fsdp_plugin
+        save_fsdp_optimizer(plugin, self.accelerator, self.optimizer, self.model, output_dir)
+        if self.args.should_save:
+            scheduler: Any = self.lr_scheduler
+            torch.save(scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Do nothing: the adapter was filled before it was wrapped, and divided among processes."""
