@@ -67,7 +67,7 @@ def main() -> None:
     # Loading messages of the libraries below would stand between the user and the answer.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # torchao and bitsandbytes, where they are installed, speak as soon as they are imported of kernels that are not there.
+    # torchao and bitsandbytes, where they are installed, speak when imported of kernels that are not there.
     for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from focusllm.bundled.model import resolve_base
-from focusllm.condensing.adapter_files import load_adapter
+from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
-from focusllm.errors import ConfigurationError, InputError
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
@@ -34,12 +34,14 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         The folder that holds the finished adapter.
 
     Raises:
-        ConfigurationError: An option is not one of ``transformers.TrainingArguments``.
+        ConfigurationError: An option is not one of ``transformers.TrainingArguments``, or a base in fewer bits
+            would be divided among processes.
         InputError: The base cannot be loaded, or has no tokenizer.
+        MissingDependencyError: The recipe asks for a library that is not installed.
     """
     seed_everything(recipe.seed)
     base_path = resolve_base(recipe.base, recipe.folder)
-    base, tokenizer = load_base(base_path, torch.float32)
+    base, tokenizer = load_base(base_path, torch.float32, recipe.quantization)
     if tokenizer is None:
         raise InputError(f"The base model {recipe.base!r} has no tokenizer; training reads text and needs one.")
     adapter = CandidateAdapter(base, recipe.focus)
@@ -53,6 +55,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     if start is not None:
         load_adapter(start, adapter, base)
     arguments = _arguments(recipe)
+    _check_division(arguments, base)
     batches = PackedBatches(
         make_drawer(recipe, tokenizer),
         recipe.focus,
@@ -79,6 +82,16 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     return Path(recipe.output)
 
 
+def _check_division(arguments: TrainingArguments, base: PreTrainedModel) -> None:
+    """Refuse to divide among processes what cannot be divided."""
+    settings: Any = getattr(arguments, "hf_deepspeed_config", None)
+    if settings is not None and settings.is_zero3() and fingerprint_of(base) == QUANTIZED:
+        raise ConfigurationError(
+            "The recipe divides the base among processes (DeepSpeed's ZeRO-3), and the base keeps its weights in fewer "
+            "bits, which cannot be divided. Use ZeRO-2 (recipes/deepspeed/zero2.json), or leave `quantization` out."
+        )
+
+
 def _arguments(recipe: Recipe) -> TrainingArguments:
     clashing = sorted(_FIXED.keys() & recipe.arguments.keys())
     if clashing:
@@ -97,6 +110,8 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         return TrainingArguments(
             output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed, **_FIXED, **given,
         )  # fmt: skip
+    except ImportError as error:
+        raise MissingDependencyError(f"`arguments` ask for a library that is missing: {error}") from error
     except TypeError as error:
         raise ConfigurationError(
             f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
