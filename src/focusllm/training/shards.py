@@ -10,7 +10,7 @@ def whole(parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """Return parameters as whole tensors; all processes call it together where they are divided among them."""
     # DeepSpeed's mark of a parameter that it has divided.
     if any(hasattr(value, "ds_id") for value in parameters.values()):
-        from deepspeed import zero
+        from deepspeed import zero  # pyright: ignore[reportMissingImports]
 
         with zero.GatheredParameters(list(parameters.values())):
             return {name: value.detach().clone() for name, value in parameters.items()}
