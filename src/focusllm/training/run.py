@@ -51,7 +51,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
             f"does not hand their attention what the packed training pass needs. See `focusllm models`."
         )
     checkpoint = newest_complete_checkpoint(recipe.output)
-    start = checkpoint or (None if recipe.adapter is None else recipe.folder / recipe.adapter)
+    start = checkpoint or (recipe.adapter and recipe.folder / recipe.adapter)
     if start is not None:
         load_adapter(start, adapter, base)
     arguments = _arguments(recipe)
@@ -68,13 +68,9 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         copy_hidden_states(base, adapter, batches[0].row_ids)
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
-        adapter=adapter,
-        config=recipe.focus,
-        model=objective,
-        args=arguments,
-        train_dataset=batches,
+        adapter=adapter, config=recipe.focus, model=objective, args=arguments, train_dataset=batches,
         callbacks=list(callbacks),
-    )
+    )  # fmt: skip
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()
     if trainer.is_world_process_zero():

@@ -26,7 +26,7 @@ def test_recipes_hold_known_settings(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PRESETS, ids=[path.stem for path in PRESETS])
 def test_presets_of_accelerate_can_be_read(path: Path) -> None:
-    assert load_config_from_file(path).num_processes > 1
+    assert load_config_from_file(str(path)).num_processes > 1
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=[path.parent.name for path in ABLATIONS])
