@@ -69,6 +69,7 @@ class FocusModel(nn.Module):
         config: FocusConfig | Mapping[str, Any] | None = None,
         dtype: torch.dtype | str = "auto",
         device: torch.device | str | None = None,
+        quantization_config: Any = None,
         max_parallel_chunks: int | None = None,
         process_group: ProcessGroup | None = None,
     ) -> "FocusModel":
@@ -80,6 +81,7 @@ class FocusModel(nn.Module):
             config: Settings that differ from the adapter's own, or all.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's.
             device: Where the model goes; a GPU if there is one, by default.
+            quantization_config: As for transformers: how the base is to be kept in fewer bits.
             max_parallel_chunks: See the class.
             process_group: See the class.
 
@@ -91,10 +93,9 @@ class FocusModel(nn.Module):
         """
         if base is None:
             base, adapter = BASE_PATH, adapter or ADAPTER_PATH
-        record = None if adapter is None else read_adapter_record(adapter)
-        own = FocusConfig() if record is None else record.config
+        own = FocusConfig() if adapter is None else read_adapter_record(adapter).config
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
-        loaded, tokenizer = load_base(str(base), dtype, device)
+        loaded, tokenizer = load_base(str(base), dtype, device, quantization_config)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)

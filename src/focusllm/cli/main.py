@@ -67,8 +67,8 @@ def main() -> None:
     # Loading messages of the libraries below would stand between the user and the answer.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    # torchao, where it is installed, speaks of kernels for GPUs that are not there as soon as it is imported.
-    for name in ("torchao", "torch.utils._pytree"):
+    # torchao and bitsandbytes, where they are installed, speak when imported of kernels that are not there.
+    for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         app()

@@ -34,7 +34,9 @@ def train(
         raise MissingDependencyError(f"Training needs {error.name!r}: pip install 'focusllm[train]'.") from error
     recipe = read_recipe(config, overrides or [])
     if only_try:
-        _show(dry_run(recipe))
+        found = dry_run(recipe)
+        if is_first_process():
+            _show(found)
         return
     try:
         folder = run(recipe)

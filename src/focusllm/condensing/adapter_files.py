@@ -67,16 +67,21 @@ def fingerprint_of(base: PreTrainedModel) -> str:
 
 def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusConfig, base: PreTrainedModel) -> None:
     """Write an adapter folder; each file appears whole or not at all, the configuration last."""
+    write_adapter(folder, adapter.parameters(), config, base_name_of(base), fingerprint_of(base))
+
+
+def write_adapter(
+    folder: str | Path, tensors: Mapping[str, Tensor], config: FocusConfig, base_name: str, base_fingerprint: str
+) -> None:
+    """Write an adapter folder from whole tensors, where the adapter's own or its base's are divided among processes."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = adapter.parameters()
     write_weights(folder, tensors)
-    base_name = base_name_of(base)
     record = {
         "format": "focusllm",
         "format_version": FORMAT_VERSION,
         "base_model_name_or_path": base_name,
-        "base_fingerprint": fingerprint_of(base),
+        "base_fingerprint": base_fingerprint,
         "weights_digest": _digest(folder / WEIGHTS_NAME),
         "focus": config.to_dict(),
     }

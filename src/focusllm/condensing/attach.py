@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
@@ -33,6 +35,7 @@ class CandidateAdapter:
         self.gate = CandidateGate()
         self._base = base
         base.requires_grad_(False)
+        _settle(base)
         self.projections: dict[str, CandidateProjection] = {}
         self._places: dict[str, tuple[nn.Module, str]] = {}
         attentions = attention_modules(base, self.family)
@@ -94,3 +97,17 @@ class CandidateAdapter:
             for name, projection in self.projections.items()
             for parameter_name, parameter in projection.candidate_parameters().items()
         }
+
+
+def _settle(base: PreTrainedModel) -> None:
+    """Have libraries for quantized weights bring them, once and for all, into the form layers called alone can use."""
+    # On some CPUs bitsandbytes packs 4-bit weights at the first call, for a product in bfloat16 without gradients.
+    packing: list[Any] = [module for module in base.modules() if hasattr(module, "support_avx512bf16_for_cpu")]
+    for module in packing:
+        module.support_avx512bf16_for_cpu = False
+        # What was packed before is unpacked to be saved.
+        module.state_dict()
+    # compressed-tensors restores its weights in the first pass through the whole base.
+    if hasattr(base, "ct_decompress_hook"):
+        with torch.no_grad():
+            base(input_ids=torch.zeros((1, 1), dtype=torch.long, device=base.device), use_cache=False)

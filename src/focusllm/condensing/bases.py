@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -17,11 +18,13 @@ from transformers import (
 )
 
 from focusllm.condensing.families import check_supported
-from focusllm.errors import ConfigurationError, InputError
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
+
+_WHOLE_NUMBERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
 
 
 def load_base(
-    name: str, dtype: torch.dtype | str, device: torch.device | str | None = "cpu"
+    name: str, dtype: torch.dtype | str, device: torch.device | str | None = "cpu", quantization: Any = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """Load a base and, where it has one, its tokenizer.
 
@@ -29,10 +32,12 @@ def load_base(
         name: Name or path, as for transformers.
         dtype: As for transformers.
         device: Where the base goes; ``None``: a GPU if there is one.
+        quantization: transformers' ``quantization_config``, or its fields; ``None`` leaves the base as it is.
 
     Raises:
         ConfigurationError: There is no such precision or device.
         InputError: There is no model by that name, or it cannot be read.
+        MissingDependencyError: Its weights are kept in fewer bits by a library that is not installed.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
     if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
@@ -40,7 +45,9 @@ def load_base(
     place = _checked_device(device)
     check_supported(load_config(name))
     try:
-        base = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
+        base = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, quantization_config=quantization)
+    except ImportError as error:
+        raise MissingDependencyError(f"The base model {name!r} cannot be loaded: {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
     nn.Module.to(base, place)
@@ -80,7 +87,9 @@ def weights_fingerprint(base: PreTrainedModel) -> str:
     digest = hashlib.blake2b(digest_size=16)
     config: Any = base.config
     digest.update(f"{config.model_type} {getattr(config, 'rope_parameters', None)}".encode())
-    for name, parameter in sorted(base.named_parameters()):
+    # Some libraries keep quantized weights as buffers, in whole numbers.
+    packed = [(name, value) for name, value in base.named_buffers() if value.dtype in _WHOLE_NUMBERS]
+    for name, parameter in sorted([*base.named_parameters(), *packed], key=itemgetter(0)):
         if "candidate_" in name:
             continue
         # Some quantized weights are tensors of their own kind, which can only be had back whole.

@@ -35,6 +35,9 @@ class CandidateGate:
 
 def is_dense(layer: nn.Module) -> bool:
     """Say whether a projection keeps its weight as plain numbers, and not in fewer bits in a form of its own."""
+    # compressed-tensors gives plain numbers back, and rounds them, and what they are multiplied with, at every call.
+    if hasattr(layer, "quantization_scheme"):
+        return False
     weight: Any = getattr(layer, "weight", None)
     return isinstance(weight, Tensor) and type(weight.data) is Tensor and weight.is_floating_point()
 

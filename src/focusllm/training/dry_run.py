@@ -45,8 +45,8 @@ class _Clock(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, model: nn.Module | None = None, **_: Any) -> None:
         assert model is not None  # the Trainer hands it to every callback
         parameters = list(model.parameters())
-        trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
-        self.sizes = (trained, sum(parameter.numel() for parameter in parameters) - trained)
+        trained = sum(_size(parameter) for parameter in parameters if parameter.requires_grad)
+        self.sizes = (trained, sum(map(_size, parameters)) - trained)
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._started = time.perf_counter()
@@ -54,6 +54,11 @@ class _Clock(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: TrainerControl, **_: Any) -> None:
         self.seconds.append(time.perf_counter() - self._started)
         control.should_training_stop = len(self.seconds) >= _STEPS
+
+
+def _size(parameter: nn.Parameter) -> int:
+    """Count a parameter's numbers, also where DeepSpeed has divided them among processes."""
+    return getattr(parameter, "ds_numel", parameter.numel())
 
 
 def dry_run(recipe: Recipe) -> DryRun:

@@ -1,6 +1,6 @@
 """The module that training optimizes: packed batches in, loss out. Source: paper, section 2.3 and equation (6)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -52,6 +52,8 @@ class FocusObjective(nn.Module):
     def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter, row_dtype: torch.dtype | None = None) -> None:
         super().__init__()
         self.base = _without_dropout(base)
+        # Where accelerate looks for the layers that FSDP divides one by one.
+        self._no_split_modules = base._no_split_modules
         self.train()
         self._adapter = adapter
         self._mover = key_mover_of(base)
@@ -102,6 +104,11 @@ class FocusObjective(nn.Module):
             # Their own mode says whether they check-point; what is inside them has modes of its own.
             module.training = mode and isinstance(module, GradientCheckpointingLayer)
         return self
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load the trained parameters; checkpoints leave the frozen base out, and it stays as it is."""
+        frozen = {name: value for name, value in self.state_dict().items() if "candidate_" not in name}
+        return super().load_state_dict({**frozen, **state_dict}, strict, assign)
 
     def activation_checkpointing_enable(
         self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any

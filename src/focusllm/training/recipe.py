@@ -74,6 +74,7 @@ class Recipe:
         folder: Where relative files are looked for.
         seed: Seed of the draws and of new parameters.
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
+        quantization: transformers' ``quantization_config`` by its fields: how the base is to be kept in fewer bits.
         adapter: Adapter to start from, or ``None`` for fresh projections.
         start: What fresh projections are: ``"base"``, the base's own (the paper's), or ``"copy"``: in the upper
             layers, values that hand on what a candidate has found (ours), from where training is far shorter.
@@ -89,6 +90,7 @@ class Recipe:
     folder: Path
     seed: int = 0
     row_dtype: str | None = None
+    quantization: Mapping[str, Any] | None = None
     adapter: str | None = None
     start: str = "base"
     focus: FocusConfig = field(default_factory=FocusConfig)

@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
 
 from focusllm.bundled.model import resolve_base
-from focusllm.condensing.adapter_files import load_adapter
+from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
-from focusllm.errors import ConfigurationError, InputError
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
@@ -34,12 +34,14 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         The folder that holds the finished adapter.
 
     Raises:
-        ConfigurationError: An option is not one of ``transformers.TrainingArguments``.
+        ConfigurationError: An option is not one of ``transformers.TrainingArguments``, or a base in fewer bits
+            would be divided among processes.
         InputError: The base cannot be loaded, or has no tokenizer.
+        MissingDependencyError: The recipe asks for a library that is not installed.
     """
     seed_everything(recipe.seed)
     base_path = resolve_base(recipe.base, recipe.folder)
-    base, tokenizer = load_base(base_path, torch.float32)
+    base, tokenizer = load_base(base_path, torch.float32, quantization=recipe.quantization)
     if tokenizer is None:
         raise InputError(f"The base model {recipe.base!r} has no tokenizer; training reads text and needs one.")
     adapter = CandidateAdapter(base, recipe.focus)
@@ -48,9 +50,12 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
             f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
             f"does not hand their attention what the packed training pass needs. See `focusllm models`."
         )
-    if recipe.adapter is not None:
-        load_adapter(recipe.folder / recipe.adapter, adapter, base)
+    checkpoint = newest_complete_checkpoint(recipe.output)
+    start = checkpoint or (recipe.adapter and recipe.folder / recipe.adapter)
+    if start is not None:
+        load_adapter(start, adapter, base)
     arguments = _arguments(recipe)
+    _check_division(arguments, base)
     batches = PackedBatches(
         make_drawer(recipe, tokenizer),
         recipe.focus,
@@ -58,23 +63,28 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
         seed=recipe.seed,
     )
-    if recipe.start == "copy":
+    if recipe.start == "copy" and start is None:
         copy_hidden_states(base, adapter, batches[0].rows)
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
-        adapter=adapter,
-        config=recipe.focus,
-        model=objective,
-        args=arguments,
-        train_dataset=batches,
+        adapter=adapter, config=recipe.focus, model=objective, args=arguments, train_dataset=batches,
         callbacks=list(callbacks),
-    )
-    checkpoint = newest_complete_checkpoint(recipe.output)
+    )  # fmt: skip
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()
     if trainer.is_world_process_zero():
         write_card(recipe, adapter, arguments.device)
     return Path(recipe.output)
+
+
+def _check_division(arguments: TrainingArguments, base: PreTrainedModel) -> None:
+    """Refuse to divide among processes what cannot be divided."""
+    settings: Any = getattr(arguments, "hf_deepspeed_config", None)
+    if settings is not None and settings.is_zero3() and fingerprint_of(base) == QUANTIZED:
+        raise ConfigurationError(
+            "The recipe divides the base among processes (DeepSpeed's ZeRO-3), and the base keeps its weights in fewer "
+            "bits, which cannot be divided. Use ZeRO-2 (recipes/deepspeed/zero2.json), or leave `quantization` out."
+        )
 
 
 def _arguments(recipe: Recipe) -> TrainingArguments:
@@ -95,6 +105,8 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         return TrainingArguments(
             output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed, **_FIXED, **given,
         )  # fmt: skip
+    except ImportError as error:
+        raise MissingDependencyError(f"`arguments` ask for a library that is missing: {error}") from error
     except TypeError as error:
         raise ConfigurationError(
             f"`arguments` holds what transformers.TrainingArguments does not take: {error}."

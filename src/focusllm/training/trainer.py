@@ -3,21 +3,24 @@
 import json
 import logging
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import save_fsdp_optimizer
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import SCHEDULER_NAME
 
-from focusllm.condensing.adapter_files import load_adapter, save_adapter
+from focusllm.condensing.adapter_files import base_name_of, fingerprint_of, write_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
 from focusllm.files import drop_cut_line, file_checksum, write_text
-from focusllm.training.objective import FocusObjective
 from focusllm.training.packing import PackedBatch
+from focusllm.training.shards import whole
 
 _LOGGER = logging.getLogger(__name__)
 LOG_NAME = "loss.jsonl"
@@ -37,6 +40,9 @@ class FocusTrainer(Trainer):
         super().__init__(data_collator=lambda batches: {"batch": batches[0]}, **kwargs)
         self._adapter = adapter
         self._focus_config = config
+        base = kwargs["model"].base
+        # Later its weights may be divided among processes.
+        self._base_identity = base_name_of(base), fingerprint_of(base)
         self._since_log: list[tuple[int, int, int]] = []
         self._log_time = time.perf_counter()
         self.add_callback(_CompleteMarker())
@@ -83,13 +89,31 @@ class FocusTrainer(Trainer):
                 file.write(json.dumps({"step": self.state.global_step, "time": time.time(), **logs}) + "\n")
         super().log(logs, start_time)
 
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        objective: FocusObjective = self.accelerator.unwrap_model(self.model)
-        save_adapter(output_dir or str(self.args.output_dir), self._adapter, self._focus_config, objective.base)
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the adapter; what is divided among processes is put together, and of the base nothing is written."""
+        tensors = whole(self._adapter.parameters())
+        if self.args.should_save:
+            write_adapter(output_dir or str(self.args.output_dir), tensors, self._focus_config, *self._base_identity)
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub()
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        engine: Any = self.model_wrapped
+        if self.is_deepspeed_enabled:
+            # The same method leaves the frozen base out.
+            engine.save_checkpoint = partial(type(engine).save_checkpoint, engine, exclude_frozen_parameters=True)
+        if not self.is_fsdp_enabled:
+            super()._save_optimizer_and_scheduler(output_dir)
+            return
+        # The Trainer's own way writes the base, too.
+        plugin = self.accelerator.state.fsdp_plugin
+        save_fsdp_optimizer(plugin, self.accelerator, self.optimizer, self.model, output_dir)
+        if self.args.should_save:
+            scheduler: Any = self.lr_scheduler
+            torch.save(scheduler.state_dict(), Path(output_dir) / SCHEDULER_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        objective: FocusObjective = self.accelerator.unwrap_model(self.model)
-        load_adapter(resume_from_checkpoint, self._adapter, objective.base)
+        """Do nothing: the adapter was filled before it was wrapped, and divided among processes."""
 
 
 class _CompleteMarker(TrainerCallback):
@@ -100,7 +124,8 @@ class _CompleteMarker(TrainerCallback):
         PartialState().wait_for_everyone()
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"  # type: ignore[arg-type]
         if state.is_world_process_zero and folder.is_dir():
-            checksums = {path.name: file_checksum(path) for path in folder.iterdir() if path.is_file()}
+            files = [path for path in folder.rglob("*") if path.is_file()]
+            checksums = {path.relative_to(folder).as_posix(): file_checksum(path) for path in files}
             write_text(folder / COMPLETE_NAME, json.dumps(checksums))
 
 

@@ -4,6 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from accelerate.commands.config.config_args import load_config_from_file
 from transformers import TrainingArguments
 
 from focusllm.ablations.settings import read_ablation
@@ -11,7 +12,8 @@ from focusllm.training.recipe import read_recipe
 
 FOLDER = Path(__file__).parents[3] / "recipes"
 ABLATIONS = sorted(FOLDER.rglob("ablations.yaml"))
-RECIPES = sorted(path for path in FOLDER.rglob("*.yaml") if path not in ABLATIONS)
+PRESETS = sorted((FOLDER / "accelerate").glob("*.yaml"))
+RECIPES = sorted(path for path in FOLDER.rglob("*.yaml") if path not in [*ABLATIONS, *PRESETS])
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=[path.stem for path in RECIPES])
@@ -20,6 +22,11 @@ def test_recipes_hold_known_settings(path: Path) -> None:
     assert set(recipe.arguments) <= {field.name for field in fields(TrainingArguments)}
     config = recipe.arguments.get("deepspeed")
     assert config is None or (FOLDER.parent / config).is_file()
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=[path.stem for path in PRESETS])
+def test_presets_of_accelerate_can_be_read(path: Path) -> None:
+    assert load_config_from_file(str(path)).num_processes > 1
 
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=[path.parent.name for path in ABLATIONS])
