@@ -15,7 +15,7 @@ def read_all(way: str, options: argparse.Namespace) -> Figures:
     from transformers.cache_utils import DynamicCache
 
     from focusllm import FocusModel
-    from focusllm.cli.progress import peak_memory_bytes
+    from focusllm.cache.memory import peak_bytes
 
     model = FocusModel.from_pretrained(options.model, options.adapter)
     token_ids = real_tokens(model, options.tokens)
@@ -37,7 +37,7 @@ def read_all(way: str, options: argparse.Namespace) -> Figures:
                     cache = DynamicCache()
                     base.base_model(some, past_key_values=cache)
                     kept.append(cache)
-    return {"seconds": time.perf_counter() - started, "peak_bytes": float(peak_memory_bytes())}
+    return {"seconds": time.perf_counter() - started, "peak_bytes": float(peak_bytes())}
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ COLUMNS = {
 def read_and_ask(way: str, options: argparse.Namespace) -> Figures:
     """Index a document of ``way`` tokens and ask one question about it."""
     from focusllm import FocusModel
-    from focusllm.cli.progress import peak_memory_bytes
+    from focusllm.cache.memory import peak_bytes
 
     settings = {"chunk_length": options.chunk_length, "chunk_overlap": 0, "local_refresh": "cached"}
     model = FocusModel.from_pretrained(config=settings)
@@ -31,7 +31,7 @@ def read_and_ask(way: str, options: argparse.Namespace) -> Figures:
         read = time.perf_counter() - started
         model.ask(document, "What is the name of the author?", max_new_tokens=1, stop_strings=())
         asked = time.perf_counter() - started - read
-    return {"read": read, "first_token": asked, "peak_bytes": float(peak_memory_bytes())}
+    return {"read": read, "first_token": asked, "peak_bytes": float(peak_bytes())}
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class Ticks:
 
 def timed(decode: Callable[[Ticks], object]) -> Figures:
     """Time what decodes several tokens and hands them to a streamer: the first one, and each next one."""
-    from focusllm.cli.progress import peak_memory_bytes
+    from focusllm.cache.memory import peak_bytes
 
     ticks = Ticks()
     started = time.perf_counter()
@@ -42,7 +42,7 @@ def timed(decode: Callable[[Ticks], object]) -> Figures:
     return {
         "first_token": first - started,
         "each_next": (last - first) / (len(ticks.times) - 2),
-        "peak_bytes": float(peak_memory_bytes()),
+        "peak_bytes": float(peak_bytes()),
     }
 
 

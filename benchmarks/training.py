@@ -23,7 +23,7 @@ def train_steps(way: str, options: argparse.Namespace) -> Figures:
     import torch
 
     from focusllm.bundled.model import resolve_base
-    from focusllm.cli.progress import peak_memory_bytes
+    from focusllm.cache.memory import peak_bytes
     from focusllm.condensing.attach import CandidateAdapter
     from focusllm.condensing.bases import bos_token_id_of, load_base
     from focusllm.training.batches import PackedBatches
@@ -57,7 +57,7 @@ def train_steps(way: str, options: argparse.Namespace) -> Figures:
     return {
         "supervised_per_second": supervised / seconds,
         "seconds_per_step": seconds / options.steps,
-        "peak_bytes": float(peak_memory_bytes()),
+        "peak_bytes": float(peak_bytes()),
     }
 
 

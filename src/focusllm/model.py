@@ -82,8 +82,7 @@ class FocusModel(nn.Module):
             dtype: As for transformers; ``"auto"`` takes the checkpoint's.
             device: Where the model goes; a GPU if there is one, by default.
             quantization_config: As for transformers: how the base is to be kept in fewer bits.
-            max_parallel_chunks: See the class.
-            process_group: See the class.
+            max_parallel_chunks, process_group: See the class.
 
         Raises:
             UnsupportedModelError: The base's architecture is not supported.

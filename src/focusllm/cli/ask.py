@@ -12,7 +12,7 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.processes import num_processes, shared_work
-from focusllm.cli.progress import ERRORS, Stopwatch, Times, described, in_tiers, peak_memory_bytes, reading_bar
+from focusllm.cli.progress import ERRORS, Stopwatch, Times, described, in_tiers, reading_bar
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -132,13 +132,15 @@ def _tiers(documents: list[Any]) -> str:
 
 
 def _figures(answer: "Answer", times: Times) -> dict[str, Any]:
+    from focusllm.cache.memory import peak_bytes
+
     return {
         "tokens": answer.num_tokens,
         "chunks": answer.num_chunks,
         "seconds": round(answer.seconds, 3),
         "seconds_to_first_token": round(times.to_first_token, 3),
         "tokens_per_second": None if times.tokens_per_second is None else round(times.tokens_per_second, 2),
-        "peak_memory_bytes": peak_memory_bytes(),
+        "peak_memory_bytes": peak_bytes(),
     }
 
 

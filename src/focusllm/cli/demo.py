@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, peak_memory_bytes, reading_bar
+from focusllm.cli.progress import ERRORS, reading_bar
 
 
 def demo(
@@ -25,6 +25,7 @@ def demo(
     """
     import torch
 
+    from focusllm.cache.memory import peak_bytes
     from focusllm.evaluation.baselines import TruncatedSystem
     from focusllm.evaluation.tasks.facts import Facts
 
@@ -57,7 +58,7 @@ def demo(
     for name, text, seconds, seen in rows:
         table.add_row(name, text, "yes" if task.score(text, sample) == 1 else "no", f"{seconds:.1f}", f"{seen:,}")
     out.print(table)
-    ERRORS.print(f"Peak memory {peak_memory_bytes() / 1e9:.2f} GB. Another --seed hides another fact.", style="dim")
+    ERRORS.print(f"Peak memory {peak_bytes() / 1e9:.2f} GB. Another --seed hides another fact.", style="dim")
 
 
 def _first_line(text: object) -> str:

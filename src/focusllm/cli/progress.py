@@ -1,7 +1,5 @@
 """Progress and timing of a reading, for people; both go to standard error."""
 
-import resource
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -73,16 +71,6 @@ def reading_bar(is_shown: bool, title: str = "Reading") -> Iterator[Any]:
             bar.update(task, completed=read, total=total, tokens=f"{read:,}/{total:,} tokens, {read / seconds:,.0f}/s")
 
         yield move
-
-
-def peak_memory_bytes() -> int:
-    """Return the most memory this process has held: of the GPU where there is one, else of the machine."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    # Linux counts in KiB, macOS in bytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def described(span: "Evidence") -> str:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from focusllm.cli.processes import is_first_process
-from focusllm.cli.progress import peak_memory_bytes
 from focusllm.errors import MissingDependencyError, TrainingError
 
 if TYPE_CHECKING:
@@ -49,12 +48,14 @@ def train(
 
 
 def _show(found: "DryRun") -> None:
+    from focusllm.cache.memory import peak_bytes
+
     rows = {
         "trained parameters": f"{found.trained_parameters:,} ({found.trained_parameters / found.base_parameters:.1%} "
         f"of the base's {found.base_parameters:,})",
         "a step": f"{found.seconds_per_step:,.2f} s in the last stage",
         "all steps": f"{found.steps:,}, at that pace {found.steps * found.seconds_per_step / 3600:,.2f} hours",
-        "peak memory": f"{peak_memory_bytes() / 1e9:,.2f} GB",
+        "peak memory": f"{peak_bytes() / 1e9:,.2f} GB",
     }
     for name, value in rows.items():
         typer.echo(f"{name:20} {value}")

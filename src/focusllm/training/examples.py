@@ -145,8 +145,12 @@ class ExampleDrawer:
         num_chunks = _log_uniform(rng, 1, min(affordable, settings.max_chunks))
         draws = Draws(chunk_length, num_chunks, local_filler, settings.early_cut, settings.late_cut)
         count = min(max(affordable // num_chunks, 1), settings.max_sequences)
-        samples = [rng.choices(self._sources, self._shares)[0].draw(rng, draws) for _ in range(count)]
-        return [_example(rng, sample, settings) for sample in samples]
+        numbers = range(len(self._sources))
+        chosen = []
+        for _ in range(count):
+            [number] = rng.choices(numbers, self._shares)
+            chosen.append((number, self._sources[number].draw(rng, draws)))
+        return [replace(_example(rng, sample, settings), source=number) for number, sample in chosen]
 
 
 def _log_uniform(rng: random.Random, low: int, high: int) -> int:

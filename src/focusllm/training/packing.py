@@ -34,6 +34,7 @@ class TrainingExample:
         num_slots: How many positions the candidates are spread over; the local block comes after them.
         candidate_refresh: Every so many positions from the cut on see a new set of candidates, as when decoding
             with that setting; 0: all see the first.
+        source: Number of the source it was drawn from.
     """
 
     chunks: Sequence[Sequence[int]]
@@ -44,6 +45,7 @@ class TrainingExample:
     slots: Sequence[int]
     num_slots: int
     candidate_refresh: int = 1
+    source: int = 0
 
     @property
     def seen(self) -> Sequence[int]:
@@ -66,6 +68,7 @@ class PackedBatch:
     """The tensors of one packed forward pass; see the module's text for the axes.
 
     Attributes:
+        sequence_sources: The number of the source each sequence comes from.
         row_ids: Token ids of the rows.
         row_numbers: The row of each.
         row_positions: The position of each in its row.
@@ -84,6 +87,7 @@ class PackedBatch:
         weights: How much that counts.
     """
 
+    sequence_sources: Int[Tensor, " sequences"]
     row_ids: Int[Tensor, " row_tokens"]
     row_numbers: Int[Tensor, " row_tokens"]
     row_positions: Int[Tensor, " row_tokens"]
@@ -134,6 +138,7 @@ def pack(examples: Sequence[TrainingExample], config: FocusConfig, bos_token_id:
     rows = list(chain.from_iterable(rows_of))
     led = list(zip(examples, leads, strict=True))
     return PackedBatch(
+        sequence_sources=torch.tensor([example.source for example in examples]),
         row_ids=_flat(row.tokens for row in rows),
         row_numbers=_numbers(row.tokens for row in rows),
         row_positions=_flat(range(len(row.tokens)) for row in rows),

@@ -67,8 +67,8 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         copy_hidden_states(base, adapter, batches[0].rows)
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
-        adapter=adapter, config=recipe.focus, model=objective, args=arguments, train_dataset=batches,
-        callbacks=list(callbacks),
+        adapter=adapter, config=recipe.focus, kinds=[source.kind for source in recipe.data], model=objective,
+        args=arguments, train_dataset=batches, callbacks=list(callbacks),
     )  # fmt: skip
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()

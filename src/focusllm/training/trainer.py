@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from focusllm.config import FocusConfig
 from focusllm.files import drop_cut_line, file_checksum, write_text
 from focusllm.training.packing import PackedBatch
 from focusllm.training.shards import whole
+from focusllm.training.tally import Tally
 
 _LOGGER = logging.getLogger(__name__)
 LOG_NAME = "loss.jsonl"
@@ -33,18 +35,18 @@ class FocusTrainer(Trainer):
     Args:
         adapter: The projections under training.
         config: The method's settings, saved with them.
+        kinds: The kind of each source of the data, for the log.
         **kwargs: As for ``transformers.Trainer``; ``model`` is a :class:`FocusObjective`.
     """
 
-    def __init__(self, *, adapter: CandidateAdapter, config: FocusConfig, **kwargs: Any) -> None:
+    def __init__(self, *, adapter: CandidateAdapter, config: FocusConfig, kinds: Sequence[str], **kwargs: Any) -> None:
         super().__init__(data_collator=lambda batches: {"batch": batches[0]}, **kwargs)
         self._adapter = adapter
         self._focus_config = config
         base = kwargs["model"].base
         # Later its weights may be divided among processes.
         self._base_identity = base_name_of(base), fingerprint_of(base)
-        self._since_log: list[tuple[int, int, int]] = []
-        self._log_time = time.perf_counter()
+        self._tally = Tally(kinds, self.args.device)
         self.add_callback(_CompleteMarker())
         drop_cut_line(Path(self.args.output_dir) / LOG_NAME)  # type: ignore[arg-type]
 
@@ -65,23 +67,14 @@ class FocusTrainer(Trainer):
         """Run the packed pass; what it says is gathered for the log."""
         batch: PackedBatch = inputs["batch"]
         result = model(batch)
-        right, supervised = int(result.is_right.sum()), result.is_right.numel()
-        self._since_log.append((right, supervised, batch.num_tokens))
+        self._tally.add(batch, result)
         return (result.loss, result) if return_outputs else result.loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add what was gathered to the Trainer's own figures, and append all of them to the loss log."""
-        if self._since_log and "loss" in logs:
-            gathered: Any = self.accelerator.reduce(torch.tensor(self._since_log, device=self.args.device).sum(dim=0))
-            right, supervised, tokens = gathered.tolist()
-            seconds = time.perf_counter() - self._log_time
-            logs = {
-                **logs,
-                "accuracy": round(right / supervised, 4),
-                "supervised_tokens_per_second": round(supervised / seconds, 1),
-                "tokens_per_second": round(tokens / seconds, 1),
-            }
-            self._since_log, self._log_time = [], time.perf_counter()
+        if not self._tally.is_empty and "loss" in logs:
+            reduce: Any = self.accelerator.reduce
+            logs = {**logs, **self._tally.entry(reduce)}
         if self.is_world_process_zero():
             path = Path(self.args.output_dir) / LOG_NAME  # type: ignore[arg-type]
             path.parent.mkdir(parents=True, exist_ok=True)

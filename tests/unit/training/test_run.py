@@ -78,6 +78,8 @@ def test_a_run_trains_the_adapter_and_leaves_the_base(folder: Path, rank: int | 
     assert "max_supervised: 4" in card
     assert (output / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(losses(output)) == list(range(1, 9))
+    kinds = {name for line in (output / LOG_NAME).read_text().splitlines() for name in json.loads(line)}
+    assert {"loss_continuation", "loss_reconstruction", "loss_records", "loss_facts", "peak_memory_gb"} <= kinds
 
 
 def test_a_run_that_was_cut_ends_as_if_it_had_not_been(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
