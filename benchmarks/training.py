@@ -39,7 +39,7 @@ def train_steps(way: str, options: argparse.Namespace) -> Figures:
     base, tokenizer = load_base(resolve_base(recipe.base, Path()), torch.float32)
     adapter = CandidateAdapter(base, recipe.focus)
     drawer = make_drawer(recipe, tokenizer)
-    batches = PackedBatches(drawer, recipe.focus, bos_token_id_of(base, tokenizer), 0, options.steps + 1, seed=0)
+    batches = PackedBatches(drawer, recipe.focus, bos_token_id_of(base, tokenizer), options.steps + 1, seed=0)
     objective = FocusObjective(base, adapter, torch.bfloat16)
     optimizer = torch.optim.AdamW(adapter.parameters().values(), lr=1e-4)
     supervised, seconds = 0, 0.0
