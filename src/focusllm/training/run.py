@@ -12,6 +12,7 @@ from focusllm.condensing.adapter_files import load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
 from focusllm.errors import ConfigurationError, InputError
+from focusllm.kinds import check_kinds
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
@@ -90,12 +91,13 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         # Every trained parameter gets a gradient from every batch.
         "ddp_find_unused_parameters": False,
     }
+    check_kinds(TrainingArguments, recipe.arguments)
     given = {**defaults, **recipe.arguments}
     try:
         return TrainingArguments(
             output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed, **_FIXED, **given,
         )  # fmt: skip
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(
             f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
         ) from error
