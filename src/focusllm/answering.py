@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.tiers import Budgets
-from focusllm.chunking import SplitSequence, block, join_documents
+from focusllm.chunking import SplitSequence, block, check_vocabulary, join_documents
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.condensing.families import bytes_per_token
 from focusllm.decoding.engine import FocusEngine, Progress
@@ -22,13 +22,12 @@ from focusllm.decoding.recording import can_record, on_candidates
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.folder import load_folder, reopen_folder, written_folder
+from focusllm.documents.sources import Source, listed_sources, token_ids_of
 from focusllm.documents.text import text_of
 from focusllm.errors import ConfigurationError, DocumentError, InputError
 from focusllm.evidence import Evidence, evidence_of
 from focusllm.questions import Question, local_context
 
-# What is read: text, the path of a text file, or what was read before.
-Source = str | Path | FocusDocument
 # Room behind every chunk for the prompt block of a question to come, in tokens; a longer one is copied once.
 _USUAL_PROMPT = 128
 
@@ -93,20 +92,21 @@ class DocumentReader:
         bos = self._engine.bos_token_id if self._engine.config.chunk_bos else None
         return Identity(*self._fingerprints, dtype, bos, self._engine.config.chunk_kv)
 
-    def open(self, source: Source | Sequence[int]) -> FocusDocument:
+    def open(self, source: Source) -> FocusDocument:
         """Cut a document into chunks, without reading them yet."""
         if isinstance(source, FocusDocument):
             self._check(source)
             return source
         cut = (self._engine.config.chunk_length, self._engine.config.chunk_overlap)
         if not isinstance(source, str | Path):
-            if not source:
-                raise InputError("The document is empty: there is nothing to ask about.")
-            return FocusDocument("The document", list(source), *cut, self.identity)
+            token_ids = token_ids_of(source)
+            check_vocabulary(token_ids, self._engine.vocabulary)
+            return FocusDocument("The document", token_ids, *cut, self.identity)
         name = str(source) if isinstance(source, Path) else "The document"
         text = text_of(source)
         has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
+        check_vocabulary(encoded.input_ids, self._engine.vocabulary)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
         return FocusDocument(name, encoded.input_ids, *cut, self.identity, text, starts)
 
@@ -223,13 +223,14 @@ class DocumentReader:
             raise ConfigurationError("A question has one answer: leave out `num_return_sequences`, or set it to 1.")
         started, new_tokens = time.perf_counter(), configs[0].max_new_tokens
         locals_ = [local_context(question, history, self.tokenizer, self._engine.config) for question in questions]
-        documents = [self.open(one) for one in ([source] if isinstance(source, Source) else source)]
+        documents = [self.open(one) for one in listed_sources(source)]
         if not documents:
             raise InputError("There is no document: give one or more.")
         if len({id(document) for document in documents}) < len(documents):
             raise InputError("The same document was given twice; give each once.")
         sequences = [self._split(documents, local, new_tokens) for local in locals_]
         for sequence in sequences:
+            check_vocabulary(sequence.local, self._engine.vocabulary)
             check_room(sequence, self._engine.config, self._engine.window, new_tokens)
         if any(sequence.chunks for sequence in sequences):
             longest = min(max(map(len, locals_)) + 1, self._engine.config.dynamic_prompt_length + 1)

@@ -56,6 +56,7 @@ class FocusEngine:
         self.base = base
         self.config = config
         self.window = window_of(base)
+        self.vocabulary: int = base.get_input_embeddings().num_embeddings  # type: ignore[assignment]
         self.bos_token_id = bos_token_id
         self.planner = ChunkPlanner(base, max_parallel_chunks)
         self.ranks = Ranks(base, process_group)
@@ -159,9 +160,10 @@ class FocusEngine:
 
         Raises:
             StateError: The state was used before, or there is not one token for each sequence.
+            InputError: A token is beyond the base's vocabulary.
             WindowError: A chunk or a local context has outgrown the window.
         """
-        state.check_tokens(token_ids)
+        state.check_tokens(token_ids, self.vocabulary)
         state.spend()
         token_ids = token_ids.to(self.device)
         after = FocusState(state.logits, state.chunks, state.locals, [*state.pending, token_ids], state.records)
