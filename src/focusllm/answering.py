@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,6 @@ class DocumentReader:
     def __init__(self, engine: FocusEngine, tokenizer: PreTrainedTokenizerBase | None) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
-        self._fingerprints: tuple[str, str] | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -83,25 +83,31 @@ class DocumentReader:
         """Return the token ids of a text, without special tokens."""
         return self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
+    @cached_property
+    def _tokenizer_fingerprint(self) -> str:
+        return tokenizer_fingerprint(self._tokenizer)
+
     @property
     def identity(self) -> Identity:
         """What the keys and values of documents depend on."""
-        if self._fingerprints is None:
-            self._fingerprints = (weights_fingerprint(self._engine.base), tokenizer_fingerprint(self._tokenizer))
+        # Made anew every time, which takes milliseconds: weights change under `to` and when others are loaded.
+        weights = weights_fingerprint(self._engine.base)
         dtype = str(next(self._engine.base.parameters()).dtype).removeprefix("torch.")
         bos = self._engine.bos_token_id if self._engine.config.chunk_bos else None
-        return Identity(*self._fingerprints, dtype, bos, self._engine.config.chunk_kv)
+        return Identity(weights, self._tokenizer_fingerprint, dtype, bos, self._engine.config.chunk_kv)
 
     def open(self, source: Source) -> FocusDocument:
         """Cut a document into chunks, without reading them yet."""
         if isinstance(source, FocusDocument):
-            self._check(source)
+            if source.identity != (identity := self.identity):
+                raise DocumentError(
+                    f"{source.name} was indexed with {source.identity}; this model has {identity}. "
+                    f"Ask the model it was indexed with, or index it again."
+                )
             return source
         cut = (self._engine.config.chunk_length, self._engine.config.chunk_overlap)
         if not isinstance(source, str | Path):
-            token_ids = token_ids_of(source)
-            check_vocabulary(token_ids, self._engine.vocabulary)
-            return FocusDocument("The document", token_ids, *cut, self.identity)
+            return FocusDocument("The document", token_ids_of(source, self._engine.vocabulary), *cut, self.identity)
         name = str(source) if isinstance(source, Path) else "The document"
         text = text_of(source)
         has_offsets = bool(self.tokenizer.is_fast)
@@ -109,13 +115,6 @@ class DocumentReader:
         check_vocabulary(encoded.input_ids, self._engine.vocabulary)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
         return FocusDocument(name, encoded.input_ids, *cut, self.identity, text, starts)
-
-    def _check(self, document: FocusDocument) -> None:
-        if document.identity != self.identity:
-            raise DocumentError(
-                f"{document.name} was indexed with {document.identity}; this model has {self.identity}. "
-                f"Ask the model it was indexed with, or index it again."
-            )
 
     def load(self, folder: str | Path, budgets: Budgets) -> FocusDocument:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""
@@ -279,7 +278,7 @@ class DocumentReader:
         sequence = join_documents(documents, local, window)
         if sequence.chunks:
             return sequence
-        return SplitSequence((), block(sequence.local, self._engine.bos_token_id))
+        return SplitSequence((), block(sequence.local, self._engine.local_bos))
 
     def _text(self, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
         text = str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))

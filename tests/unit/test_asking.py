@@ -92,3 +92,18 @@ def test_tokens_the_base_does_not_know_are_refused_by_every_call() -> None:
         with pytest.raises(InputError, match="Token 97 is not in the base's vocabulary, whose ids go from 0 to 96"):
             call()
     assert model.prefill(wrong, torch.tensor([[1] * 80 + [0]])).logits.isfinite().all()
+
+
+def test_without_insert_bos_a_document_that_fits_gets_none_either(asked: FocusModel) -> None:
+    tokens = [*asked.encode("short"), *asked.encode("\n\nQuestion: why?\nAnswer:")]
+    wanted = {}
+    for insert_bos in (True, False):
+        asked.configure(insert_bos=insert_bos)
+        [answer] = asked.ask("short", ["why?"], max_new_tokens=8, stop_strings=None)  # type: ignore[misc]
+        whole = torch.tensor([[1] * insert_bos + tokens])
+        with asked.disabled() as base:
+            found = base.generate(whole, max_new_tokens=8, do_sample=False)  # type: ignore[operator]
+        wanted[insert_bos] = tuple(found[0, whole.shape[1] :].tolist())
+        assert answer.token_ids == wanted[insert_bos]
+    assert wanted[True] != wanted[False]
+    asked.configure(insert_bos=True)

@@ -68,6 +68,11 @@ class FocusEngine:
         """Where token ids have to be."""
         return next(self.base.parameters()).device
 
+    @property
+    def local_bos(self) -> int | None:
+        """The token before prompt blocks and local blocks, or ``None``."""
+        return self.bos_token_id if self.config.insert_bos else None
+
     def split(self, rows: Sequence[Sequence[int]], new_tokens: int = 0) -> list[SplitSequence]:
         """Divide sequences that would not fit the window with so many new tokens; the others stay whole."""
         cut = (self.config.chunk_length, self.config.local_length, self.config.chunk_overlap)
@@ -231,15 +236,13 @@ class FocusEngine:
         return block(chunk, self.bos_token_id if self.config.chunk_bos else None)
 
     def _prompt(self, sequence: SplitSequence) -> list[int]:
-        local_bos = self.bos_token_id if self.config.insert_bos else None
-        return prompt_block(sequence.local, self.config.dynamic_prompt_length, local_bos)
+        return prompt_block(sequence.local, self.config.dynamic_prompt_length, self.local_bos)
 
     def _plan_locals(self, sequences: Sequence[SplitSequence]) -> list[LocalBatch]:
         """Put local contexts of equal shape together."""
-        local_bos = self.bos_token_id if self.config.insert_bos else None
         by_shape: dict[tuple[int, int], list[int]] = {}
         # A sequence without chunks is the base's own business: nothing is added to it.
-        blocks = [block(s.local, local_bos) if s.chunks else list(s.local) for s in sequences]
+        blocks = [block(s.local, self.local_bos) if s.chunks else list(s.local) for s in sequences]
         for index, sequence in enumerate(sequences):
             by_shape.setdefault((sequence.num_chunks, len(blocks[index])), []).append(index)
         return [

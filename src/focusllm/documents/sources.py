@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from focusllm.chunking import check_vocabulary
 from focusllm.documents.document import FocusDocument
 from focusllm.errors import InputError
 
@@ -25,11 +26,15 @@ def listed_sources(given: Source | Sequence[Source]) -> list[Source]:
     return [several] if is_one else list(several)
 
 
-def token_ids_of(given: Any) -> list[int]:
+def token_ids_of(given: Any, vocabulary: int) -> list[int]:
     """Return the token ids of a document that is given as them: a sequence, or a tensor or array of one dimension.
 
+    Args:
+        given: What was given.
+        vocabulary: How many tokens the base knows.
+
     Raises:
-        InputError: It is something else, or empty.
+        InputError: It is something else, or empty, or holds a token the base does not know.
     """
     values = given.tolist() if hasattr(given, "tolist") else given
     is_row = isinstance(values, Sequence) and not isinstance(values, str | bytes | bytearray)
@@ -40,4 +45,6 @@ def token_ids_of(given: Any) -> list[int]:
         )
     if not values:
         raise InputError("The document is empty: there is nothing to ask about.")
-    return list(map(int, values))
+    token_ids = list(map(int, values))
+    check_vocabulary(token_ids, vocabulary)
+    return token_ids
