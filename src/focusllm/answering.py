@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.tiers import Budgets
-from focusllm.chunking import SplitSequence, block, join_documents
+from focusllm.chunking import SplitSequence, block, check_vocabulary, join_documents
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.condensing.families import bytes_per_token
 from focusllm.decoding.engine import FocusEngine, Progress
@@ -22,13 +23,12 @@ from focusllm.decoding.recording import can_record, on_candidates
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.folder import load_folder, reopen_folder, written_folder
+from focusllm.documents.sources import Source, listed_sources, token_ids_of
 from focusllm.documents.text import text_of
 from focusllm.errors import ConfigurationError, DocumentError, InputError
 from focusllm.evidence import Evidence, evidence_of
 from focusllm.questions import Question, local_context
 
-# What is read: text, the path of a text file, or what was read before.
-Source = str | Path | FocusDocument
 # Room behind every chunk for the prompt block of a question to come, in tokens; a longer one is copied once.
 _USUAL_PROMPT = 128
 
@@ -67,7 +67,6 @@ class DocumentReader:
     def __init__(self, engine: FocusEngine, tokenizer: PreTrainedTokenizerBase | None) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
-        self._fingerprints: tuple[str, str] | None = None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -84,38 +83,38 @@ class DocumentReader:
         """Return the token ids of a text, without special tokens."""
         return self.tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
+    @cached_property
+    def _tokenizer_fingerprint(self) -> str:
+        return tokenizer_fingerprint(self._tokenizer)
+
     @property
     def identity(self) -> Identity:
         """What the keys and values of documents depend on."""
-        if self._fingerprints is None:
-            self._fingerprints = (weights_fingerprint(self._engine.base), tokenizer_fingerprint(self._tokenizer))
+        # Made anew every time, which takes milliseconds: weights change under `to` and when others are loaded.
+        weights = weights_fingerprint(self._engine.base)
         dtype = str(next(self._engine.base.parameters()).dtype).removeprefix("torch.")
         bos = self._engine.bos_token_id if self._engine.config.chunk_bos else None
-        return Identity(*self._fingerprints, dtype, bos, self._engine.config.chunk_kv)
+        return Identity(weights, self._tokenizer_fingerprint, dtype, bos, self._engine.config.chunk_kv)
 
-    def open(self, source: Source | Sequence[int]) -> FocusDocument:
+    def open(self, source: Source) -> FocusDocument:
         """Cut a document into chunks, without reading them yet."""
         if isinstance(source, FocusDocument):
-            self._check(source)
+            if source.identity != (identity := self.identity):
+                raise DocumentError(
+                    f"{source.name} was indexed with {source.identity}; this model has {identity}. "
+                    f"Ask the model it was indexed with, or index it again."
+                )
             return source
         cut = (self._engine.config.chunk_length, self._engine.config.chunk_overlap)
         if not isinstance(source, str | Path):
-            if not source:
-                raise InputError("The document is empty: there is nothing to ask about.")
-            return FocusDocument("The document", list(source), *cut, self.identity)
+            return FocusDocument("The document", token_ids_of(source, self._engine.vocabulary), *cut, self.identity)
         name = str(source) if isinstance(source, Path) else "The document"
         text = text_of(source)
         has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
+        check_vocabulary(encoded.input_ids, self._engine.vocabulary)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
         return FocusDocument(name, encoded.input_ids, *cut, self.identity, text, starts)
-
-    def _check(self, document: FocusDocument) -> None:
-        if document.identity != self.identity:
-            raise DocumentError(
-                f"{document.name} was indexed with {document.identity}; this model has {self.identity}. "
-                f"Ask the model it was indexed with, or index it again."
-            )
 
     def load(self, folder: str | Path, budgets: Budgets) -> FocusDocument:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""
@@ -223,13 +222,14 @@ class DocumentReader:
             raise ConfigurationError("A question has one answer: leave out `num_return_sequences`, or set it to 1.")
         started, new_tokens = time.perf_counter(), configs[0].max_new_tokens
         locals_ = [local_context(question, history, self.tokenizer, self._engine.config) for question in questions]
-        documents = [self.open(one) for one in ([source] if isinstance(source, Source) else source)]
+        documents = [self.open(one) for one in listed_sources(source)]
         if not documents:
             raise InputError("There is no document: give one or more.")
         if len({id(document) for document in documents}) < len(documents):
             raise InputError("The same document was given twice; give each once.")
         sequences = [self._split(documents, local, new_tokens) for local in locals_]
         for sequence in sequences:
+            check_vocabulary(sequence.local, self._engine.vocabulary)
             check_room(sequence, self._engine.config, self._engine.window, new_tokens)
         if any(sequence.chunks for sequence in sequences):
             longest = min(max(map(len, locals_)) + 1, self._engine.config.dynamic_prompt_length + 1)
@@ -278,7 +278,7 @@ class DocumentReader:
         sequence = join_documents(documents, local, window)
         if sequence.chunks:
             return sequence
-        return SplitSequence((), block(sequence.local, self._engine.bos_token_id))
+        return SplitSequence((), block(sequence.local, self._engine.local_bos))
 
     def _text(self, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
         text = str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True))

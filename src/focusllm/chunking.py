@@ -104,6 +104,24 @@ def join_documents(documents: Sequence[CutDocument], local: Sequence[int], windo
     return SplitSequence(chunks, local, sum(document.num_repeated for document in documents))
 
 
+def check_vocabulary(token_ids: Sequence[int], vocabulary: int) -> None:
+    """Check that a base can embed tokens.
+
+    Args:
+        token_ids: The tokens.
+        vocabulary: How many tokens the base knows.
+
+    Raises:
+        InputError: One is beyond the vocabulary.
+    """
+    for found in (min(token_ids, default=0), max(token_ids, default=0)):
+        if not 0 <= found < vocabulary:
+            raise InputError(
+                f"Token {found} is not in the base's vocabulary, whose ids go from 0 to {vocabulary - 1}: "
+                f"encode text with the base's own tokenizer."
+            )
+
+
 def pieces(total: int, at_once: int) -> list[slice]:
     """Cut so many things into runs of at most so many."""
     return [slice(first, min(first + at_once, total)) for first in range(0, total, at_once)]

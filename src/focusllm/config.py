@@ -2,17 +2,15 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from focusllm.errors import ConfigurationError
+from focusllm.kinds import build_settings, check_kinds
 
 LOCAL_REFRESHES = ("recompute", "cached")
 CHUNK_KVS = ("model", "int8")
 PROJECTION_ROLES = ("q", "k", "v", "o")
-# What a setting may be, where its default does not tell; and how that is said.
-_KINDS = {"rank": (int, type(None)), "focus_share": (float, int, type(None))}
-_KIND_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class FocusConfig:
     answer_stops: tuple[str, ...] = ("\n",)
 
     def __post_init__(self) -> None:
-        _check_kinds(vars(self))
+        check_kinds(FocusConfig, vars(self))
         for name in ("chunk_length", "local_length", "dynamic_prompt_length"):
             _require_positive(name, getattr(self, name))
         if not 0 <= self.chunk_overlap < self.chunk_length:
@@ -124,28 +122,7 @@ class FocusConfig:
         Raises:
             ConfigurationError: A name is not a setting, or a value is of another kind or out of range.
         """
-        if not isinstance(values, Mapping):
-            raise ConfigurationError(f"Settings are given by name, such as `chunk_length: 2048`; got {values!r}.")
-        known = [field.name for field in fields(cls)]
-        unknown = sorted(set(values) - set(known))
-        if unknown:
-            raise ConfigurationError(f"Unknown settings {unknown}. Accepted are {known}.")
-        # JSON and YAML have lists where the settings are tuples.
-        settings: dict[str, Any] = {}
-        for name, value in values.items():
-            settings[name] = tuple(value) if isinstance(value, list) else value
-        _check_kinds(settings)
-        return cls(**settings)
-
-
-def _check_kinds(settings: Mapping[str, Any]) -> None:
-    """Refuse what is no number, text or list where one is needed; a text is not the list of its letters."""
-    defaults = {field.name: field.default for field in fields(FocusConfig)}
-    for name, value in settings.items():
-        kinds = _KINDS.get(name, (type(defaults[name]),))
-        is_list_of_texts = not isinstance(value, tuple) or all(isinstance(one, str) and one for one in value)
-        if type(value) not in kinds or not is_list_of_texts:
-            raise ConfigurationError(f"`{name}` must be {_KIND_NAMES[kinds[0]]}; got {value!r}.")
+        return build_settings(cls, values, "FocusConfig")
 
 
 def _require_positive(name: str, value: int) -> None:

@@ -12,7 +12,7 @@ from torch.distributed import ProcessGroup
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from focusllm.answering import Answer, DocumentReader, Source
+from focusllm.answering import Answer, DocumentReader
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
@@ -24,6 +24,7 @@ from focusllm.decoding.generate import GenerationOutput, continued, extras_of, g
 from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
+from focusllm.documents.sources import Source
 from focusllm.errors import ConfigurationError
 from focusllm.estimating import Estimate, estimate
 from focusllm.questions import Question, is_one, listed, stops_of
@@ -82,7 +83,8 @@ class FocusModel(nn.Module):
             dtype: As for transformers; ``"auto"`` takes the checkpoint's.
             device: Where the model goes; a GPU if there is one, by default.
             quantization_config: As for transformers: how the base is to be kept in fewer bits.
-            max_parallel_chunks, process_group: See the class.
+            max_parallel_chunks: See the class.
+            process_group: See the class.
 
         Raises:
             UnsupportedModelError: The base's architecture is not supported.
@@ -140,7 +142,8 @@ class FocusModel(nn.Module):
 
         Of a sequence beyond the base's window the last ``local_length`` tokens are the local context.
         """
-        return self._engine.prefill(self._engine.split(unpadded_rows(input_ids, attention_mask)))
+        rows = unpadded_rows(input_ids, attention_mask, self._engine.vocabulary)
+        return self._engine.prefill(self._engine.split(rows))
 
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it."""
@@ -172,27 +175,25 @@ class FocusModel(nn.Module):
 
         Raises:
             ConfigurationError: A setting is unknown, out of range or not supported.
+            InputError: The ids are no batch of tokens the base knows.
             WindowError: Sequences and new tokens would not fit the base's window.
         """
-        extras = extras_of(settings)
+        decoding = {"tokenizer": self.tokenizer, "seed": seed, **extras_of(settings)}
         padding = pad_token_id_of(self.base, self.tokenizer)
         config = generation_config_for(self.base, generation_config, settings, padding)
-        rows, decoding = unpadded_rows(input_ids, attention_mask), {"tokenizer": self.tokenizer, "seed": seed, **extras}
+        rows = unpadded_rows(input_ids, attention_mask, self._engine.vocabulary)
         return continued(self._engine, input_ids, rows, config, progress, **decoding)
 
     def index(
         self,
-        document: str | Path | Sequence[int],
-        folder: str | Path | None = None,
+        document: Source, folder: str | Path | None = None,
         *,
-        device_budget: int | None = None,
-        cpu_budget: int | None = None,
-        progress: Progress | None = None,
-    ) -> FocusDocument:
+        device_budget: int | None = None, cpu_budget: int | None = None, progress: Progress | None = None,
+    ) -> FocusDocument:  # fmt: skip
         """Read a document once, to ask it many questions.
 
         Args:
-            document: Text, a path to a text file, or token ids.
+            document: Text, a path to a text file, or token ids in one row.
             folder: Where keys and values are written while the document is read. Chunks that are there already,
                 whole and of the same tokens, are not read again: so a run that was cut short goes on, and a log
                 that grew is read from where it grew.
@@ -202,7 +203,7 @@ class FocusModel(nn.Module):
             progress: Called with the tokens read so far and those to be read in all.
 
         Raises:
-            InputError: The document is empty, or a file is not text.
+            InputError: The document is empty or holds tokens the base does not know, or a file is not text.
             DocumentError: The folder holds something else.
         """
         opened, budgets = self._reader.open(document), self._reader.budgets(device_budget, cpu_budget)
@@ -244,7 +245,7 @@ class FocusModel(nn.Module):
         """Answer a question about a document, or several questions, for which the document is read once.
 
         Args:
-            document: Text, a path to a text file, an indexed document, or several; a chunk never spans two.
+            document: One as for :meth:`index`, an indexed one, or several; a chunk never spans two.
             question: One or several: text, worded by the ``question_template``; or conversations (messages with
                 ``role`` and ``content``), worded by the tokenizer's chat template.
             max_new_tokens: Most tokens of an answer.
@@ -253,14 +254,13 @@ class FocusModel(nn.Module):
             **settings: As for :meth:`generate`, and ``history``: pairs of question and answer that came before.
 
         Raises:
-            InputError: A document or a question is empty or missing, or a file is not text.
+            InputError: A document or a question is empty, missing or something else, or a file is not text.
             WindowError: Candidates and question would exceed the base's window.
         """
         questions, padding = listed(question), pad_token_id_of(self.base, self.tokenizer)
         extras, history = extras_of(settings), settings.pop("history", ())
-        settings["max_new_tokens"] = max_new_tokens
-        given = [{"stop_strings": stops_of(one, self.config), **settings} for one in questions]
-        configs = [generation_config_for(self.base, None, one, padding) for one in given]
+        own = [{"stop_strings": stops_of(one, self.config), "max_new_tokens": max_new_tokens} for one in questions]
+        configs = [generation_config_for(self.base, None, {**one, **settings}, padding) for one in own]
         answers = self._reader.ask(document, questions, configs, progress, history, seed=seed, **extras)
         return answers[0] if is_one(question) else answers
 

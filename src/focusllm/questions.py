@@ -1,6 +1,7 @@
 """What is asked, put into the words and tokens of a local context. Source: ours."""
 
 from collections.abc import Mapping, Sequence
+from reprlib import repr as shortened
 from typing import Any, cast
 
 from transformers import PreTrainedTokenizerBase
@@ -22,11 +23,18 @@ def listed(question: Question | Sequence[Question]) -> list[Question]:
     """Return questions as a list, also where there is but one.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or one is neither text nor a conversation.
     """
-    if not question and not isinstance(question, str):
+    if question is None or (isinstance(question, Sequence) and not question and not isinstance(question, str)):
         raise InputError("There is no question: give one or more.")
-    return cast("list[Question]", [question] if is_one(question) else list(question))
+    several = question if isinstance(question, Sequence) and not is_one(question) else [question]
+    for one in several:
+        if not isinstance(one, Sequence) or not is_one(one):
+            raise InputError(
+                f"A question is text, or a conversation: a list of messages with `role` and `content`; "
+                f"got {shortened(one)} ({type(one).__name__})."
+            )
+    return cast("list[Question]", list(several))
 
 
 def stops_of(question: Question, config: FocusConfig) -> tuple[str, ...] | None:

@@ -127,6 +127,19 @@ def test_chat_answers_line_by_line(command, book: Path, base: Path, monkeypatch:
     assert "from line 1" in "\n".join(said("/evidence", "What?", "/evidence"))
 
 
+def test_a_question_that_fails_does_not_end_the_chat(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.write_text(TEXT[:3000])
+    options = ("--model", base, *OPTIONS, "--max-new-tokens", 4)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("What?\n" + "What? " * 100 + "\nWhat?\n"))
+    run = command("chat", book, *options)
+    assert run.status == 0
+    assert run.err.count("Error: ") == 1
+    assert "the base's window has 512" in run.err
+    assert len(run.out.splitlines()) == 2
+
+
 def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path) -> None:
     run = command("estimate", "10,000", "--model", base, *OPTIONS)
     assert run.status == 0

@@ -1,15 +1,16 @@
 """What an ablation compares: one recipe, each variant of which differs in something said by name."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from focusllm.errors import ConfigurationError
 from focusllm.evaluation.runner import Grid
 from focusllm.evaluation.tasks.registry import TASKS
+from focusllm.kinds import build_settings
 from focusllm.training.recipe import Recipe, read_recipe
-from focusllm.training.settings import build_settings, read_settings
+from focusllm.training.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def read_ablation(path: str | Path) -> Ablation:
     if not isinstance(variants, dict):
         raise ConfigurationError(f"`variants` must hold variants by name; got {variants!r}.")
     values["variants"] = tuple(
-        build_settings(Variant, {**_as_mapping(name, variant), "name": str(name)}, f"variant {name!r}")
+        # A variant that differs in nothing needs no settings.
+        build_settings(Variant, {} if variant is None else variant, f"variant {name!r}", name=str(name))
         for name, variant in variants.items()
     )
     values["recipe"], values["output"] = path.parent / str(values["recipe"]), path.parent / str(values["output"])
@@ -128,15 +130,6 @@ def read_ablation(path: str | Path) -> Ablation:
         # What is wrong with the last variant must not show after hours of training the first.
         ablation.recipe_of(variant, seed=0).focus.changed(ablation.decoding_of(variant))
     return ablation
-
-
-def _as_mapping(name: object, values: object) -> Mapping[str, Any]:
-    if values is None:
-        return {}
-    if not isinstance(values, Mapping):
-        accepted = [known.name for known in fields(Variant) if known.name != "name"]
-        raise ConfigurationError(f"Variant {name!r} must hold settings by name, of {accepted}; got {values!r}.")
-    return values
 
 
 def _check_seeds(ablation: Ablation) -> None:

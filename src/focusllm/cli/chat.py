@@ -8,6 +8,7 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.progress import ERRORS, described, reading_bar
+from focusllm.errors import FocusError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
@@ -50,7 +51,12 @@ def chat(
         elif line == "/evidence":
             typer.echo(_evidence(last), nl=False)
         else:
-            last = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history)
+            try:
+                last = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history)
+            except FocusError as error:
+                # What was read is still there: another question may do.
+                typer.echo(f"Error: {error}", err=True)
+                continue
             history.append((line, last.text))
             typer.echo(last.text)
 

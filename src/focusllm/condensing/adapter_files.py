@@ -114,7 +114,9 @@ def read_adapter_record(folder: str | Path) -> AdapterRecord:
     if not path.is_file():
         raise AdapterError(f"No adapter at {str(folder)!r}: {CONFIG_NAME} is missing. Give a folder made by FocusLLM.")
     try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise TypeError(f"a {type(values).__name__} in place of settings by name")
         if "peft_type" in values:
             raise AdapterError(f"{path} is PEFT's: `focusllm convert` makes an adapter of a low-rank one.")
         if values.get("format") != "focusllm" or values.get("format_version") != FORMAT_VERSION:

@@ -16,11 +16,17 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils.hub import has_file
 
 from focusllm.condensing.families import check_supported
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
 
 _WHOLE_NUMBERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
+
+# Where one of these is, there is a tokenizer.
+_TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt",
+)  # fmt: skip
 
 
 def load_base(
@@ -36,7 +42,7 @@ def load_base(
 
     Raises:
         ConfigurationError: There is no such precision or device.
-        InputError: There is no model by that name, or it cannot be read.
+        InputError: There is no model by that name, or it or its tokenizer cannot be read.
         MissingDependencyError: Its weights are kept in fewer bits by a library that is not installed.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
@@ -51,11 +57,20 @@ def load_base(
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
     nn.Module.to(base, place)
+    return base, _load_tokenizer(name)
+
+
+def _load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError):
-        tokenizer = None
-    return base, tokenizer
+        return AutoTokenizer.from_pretrained(name)
+    # What transformers and tokenizers raise over a damaged file is of no one kind.
+    except Exception as error:
+        if not any(has_file(name, file) for file in _TOKENIZER_FILES):
+            return None
+        raise InputError(
+            f"The tokenizer of the base model {name!r} cannot be loaded ({type(error).__name__}: {error}). Fetch its "
+            f"files again, or install what it needs; without any of them, the base reads token ids only."
+        ) from error
 
 
 def _checked_device(device: torch.device | str | None) -> torch.device:

@@ -56,6 +56,7 @@ class FocusEngine:
         self.base = base
         self.config = config
         self.window = window_of(base)
+        self.vocabulary: int = base.get_input_embeddings().num_embeddings  # type: ignore[assignment]
         self.bos_token_id = bos_token_id
         self.planner = ChunkPlanner(base, max_parallel_chunks)
         self.ranks = Ranks(base, process_group)
@@ -66,6 +67,11 @@ class FocusEngine:
     def device(self) -> torch.device:
         """Where token ids have to be."""
         return next(self.base.parameters()).device
+
+    @property
+    def local_bos(self) -> int | None:
+        """The token before prompt blocks and local blocks, or ``None``."""
+        return self.bos_token_id if self.config.insert_bos else None
 
     def split(self, rows: Sequence[Sequence[int]], new_tokens: int = 0) -> list[SplitSequence]:
         """Divide sequences that would not fit the window with so many new tokens; the others stay whole."""
@@ -159,9 +165,10 @@ class FocusEngine:
 
         Raises:
             StateError: The state was used before, or there is not one token for each sequence.
+            InputError: A token is beyond the base's vocabulary.
             WindowError: A chunk or a local context has outgrown the window.
         """
-        state.check_tokens(token_ids)
+        state.check_tokens(token_ids, self.vocabulary)
         state.spend()
         token_ids = token_ids.to(self.device)
         after = FocusState(state.logits, state.chunks, state.locals, [*state.pending, token_ids], state.records)
@@ -229,15 +236,13 @@ class FocusEngine:
         return block(chunk, self.bos_token_id if self.config.chunk_bos else None)
 
     def _prompt(self, sequence: SplitSequence) -> list[int]:
-        local_bos = self.bos_token_id if self.config.insert_bos else None
-        return prompt_block(sequence.local, self.config.dynamic_prompt_length, local_bos)
+        return prompt_block(sequence.local, self.config.dynamic_prompt_length, self.local_bos)
 
     def _plan_locals(self, sequences: Sequence[SplitSequence]) -> list[LocalBatch]:
         """Put local contexts of equal shape together."""
-        local_bos = self.bos_token_id if self.config.insert_bos else None
         by_shape: dict[tuple[int, int], list[int]] = {}
         # A sequence without chunks is the base's own business: nothing is added to it.
-        blocks = [block(s.local, local_bos) if s.chunks else list(s.local) for s in sequences]
+        blocks = [block(s.local, self.local_bos) if s.chunks else list(s.local) for s in sequences]
         for index, sequence in enumerate(sequences):
             by_shape.setdefault((sequence.num_chunks, len(blocks[index])), []).append(index)
         return [

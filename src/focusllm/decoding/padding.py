@@ -5,20 +5,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from focusllm.chunking import check_vocabulary
 from focusllm.errors import InputError
 
 _WHOLE_NUMBERS = (torch.int64, torch.int32)
 
 
-def unpadded_rows(input_ids: Any, attention_mask: Tensor | None) -> list[list[int]]:
+def unpadded_rows(input_ids: Any, attention_mask: Tensor | None, vocabulary: int) -> list[list[int]]:
     """Return the tokens of each sequence that are not padding, whichever side that is on.
 
     Args:
         input_ids: What the user gave as the batch's token ids, (batch, sequence).
         attention_mask: Zeros mark padding.
+        vocabulary: How many tokens the base knows.
 
     Raises:
-        InputError: The ids are not whole numbers of one or more sequences, or the mask has another shape.
+        InputError: The ids are not whole numbers of one or more sequences, one of them is beyond the vocabulary, or
+            the mask has another shape.
     """
     is_tensor = isinstance(input_ids, Tensor)
     if not is_tensor or input_ids.ndim != 2 or not len(input_ids) or input_ids.dtype not in _WHOLE_NUMBERS:
@@ -27,15 +30,17 @@ def unpadded_rows(input_ids: Any, attention_mask: Tensor | None) -> list[list[in
             f"`input_ids` must be a tensor of token ids, (batch, sequence), with one sequence or more; got {found}."
         )
     rows: list[list[int]] = input_ids.tolist()
-    if attention_mask is None:
-        return rows
-    if attention_mask.shape != input_ids.shape:
-        raise InputError(
-            f"`attention_mask` must have the shape of `input_ids`, {tuple(input_ids.shape)}; "
-            f"got {tuple(attention_mask.shape)}."
-        )
-    masks = attention_mask.tolist()
-    return [
-        [token for token, is_kept in zip(row, mask, strict=True) if is_kept]
-        for row, mask in zip(rows, masks, strict=True)
-    ]
+    if attention_mask is not None:
+        if attention_mask.shape != input_ids.shape:
+            raise InputError(
+                f"`attention_mask` must have the shape of `input_ids`, {tuple(input_ids.shape)}; "
+                f"got {tuple(attention_mask.shape)}."
+            )
+        masks = attention_mask.tolist()
+        rows = [
+            [token for token, is_kept in zip(row, mask, strict=True) if is_kept]
+            for row, mask in zip(rows, masks, strict=True)
+        ]
+    for row in rows:
+        check_vocabulary(row, vocabulary)
+    return rows

@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkCache
+from focusllm.chunking import check_vocabulary
 from focusllm.decoding.plans import Place
 from focusllm.decoding.recording import on_candidates
 from focusllm.errors import StateError
@@ -161,14 +162,16 @@ class FocusState:
             raise StateError("This state was already advanced by a step; go on with the state that step returned.")
         self._is_spent = True
 
-    def check_tokens(self, token_ids: Tensor) -> None:
-        """Check the tokens of a step.
+    def check_tokens(self, token_ids: Tensor, vocabulary: int) -> None:
+        """Check the tokens of a step; the base knows so many in all.
 
         Raises:
             StateError: They are not one whole number for each sequence.
+            InputError: One is beyond the vocabulary.
         """
         if token_ids.shape != (self.batch_size,) or token_ids.dtype not in (torch.int64, torch.int32):
             raise StateError(
                 f"A step takes one token id for each sequence, shape ({self.batch_size},); "
                 f"got shape {tuple(token_ids.shape)} of {token_ids.dtype}."
             )
+        check_vocabulary(token_ids.tolist(), vocabulary)

@@ -8,6 +8,8 @@ from focusllm.errors import InputError, MissingDependencyError
 
 # Pages of a PDF are told apart by the character made for it.
 PAGE_BREAK = "\f"
+# Some editors put it before a text to say how it is written; it is no part of it.
+_BYTE_ORDER_MARK = "\ufeff"
 # Elements whose content nobody sees, and those that start on a line of their own.
 _HIDDEN = {"script", "style", "template", "noscript"}
 _BLOCKS = {
@@ -28,7 +30,7 @@ def text_of(document: str | Path) -> str:
         MissingDependencyError: It is a PDF file, and pypdf is not installed.
     """
     if isinstance(document, str):
-        text, name = document, "The document"
+        text, name = document.removeprefix(_BYTE_ORDER_MARK), "The document"
     else:
         name = str(document)
         text = _text_of_file(document)
@@ -55,7 +57,7 @@ def _text_of_file(path: Path) -> str:
 
 
 def _plain_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8").removeprefix(_BYTE_ORDER_MARK)
 
 
 def _html_text(path: Path) -> str:

@@ -9,10 +9,11 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError
+from focusllm.kinds import build_settings
 from focusllm.training.corpora import INSTALLATION, Corpus
 from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
 from focusllm.training.fact_source import FactSource
-from focusllm.training.settings import build_settings, override, parse_override, read_settings
+from focusllm.training.settings import override, parse_override, read_settings
 from focusllm.training.text_sources import RecordSource, TextSource
 
 DATA_KINDS = ("facts", "continuation", "reconstruction", "records")
@@ -53,7 +54,7 @@ class DataSettings:
             raise ConfigurationError(f"`kind` of a data source must be one of {DATA_KINDS}; got {self.kind!r}.")
         if self.share <= 0:
             raise ConfigurationError(f"`share` of a data source must be above 0; got {self.share!r}.")
-        if self.limit is not None and (isinstance(self.limit, bool) or self.limit < 1):
+        if self.limit is not None and self.limit < 1:
             raise ConfigurationError(f"`limit` of a data source must be a positive number; got {self.limit!r}.")
         if self.files and self.dataset:
             raise ConfigurationError(f"Give `files` ({self.files!r}) or a `dataset` ({self.dataset!r}), not both.")
@@ -105,8 +106,11 @@ class Recipe:
             raise ConfigurationError(f"`start` must be 'base' or 'copy'; got {self.start!r}.")
         if self.adapter is not None and self.start != "base":
             raise ConfigurationError("`adapter` and `start` are both given; an adapter is where training starts.")
-        if isinstance(self.steps, bool) or self.steps < 1:
+        if self.steps < 1:
             raise ConfigurationError(f"`steps` must be a positive number; got {self.steps!r}.")
+        # What NumPy, which the Trainer seeds too, can take.
+        if not 0 <= self.seed < 2**32:
+            raise ConfigurationError(f"`seed` must be a whole number from 0 to {2**32 - 1}; got {self.seed!r}.")
         ends = [stage.until for stage in self.draws]
         if not ends or ends != sorted(set(ends)) or ends[-1] != 1.0:
             raise ConfigurationError(f"The stages of `draws` must have rising `until`, the last 1.0; got {ends}.")
@@ -136,17 +140,18 @@ def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
 
 def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
     values = dict(values)
-    for name in ("base", "output", "steps"):
-        if name not in values:
-            raise ConfigurationError(f"The recipe lacks `{name}`. Needed are `base`, `output` and `steps`.")
     if "focus" in values:
         values["focus"] = FocusConfig.from_dict(values["focus"])
     if "draws" in values:
-        stages = values["draws"] if isinstance(values["draws"], list) else [values["draws"]]
-        values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in stages]
+        values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in _listed(values["draws"])]
     if "data" in values:
-        values["data"] = [build_settings(DataSettings, entry, "data") for entry in values["data"]]
-    return build_settings(Recipe, {**values, "folder": folder}, "the recipe")
+        values["data"] = [build_settings(DataSettings, entry, "data") for entry in _listed(values["data"])]
+    return build_settings(Recipe, values, "the recipe", folder=folder)
+
+
+def _listed(entries: Any) -> list[Any]:
+    """Return a list as it is; one entry may be given without one."""
+    return entries if isinstance(entries, list) else [entries]
 
 
 def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ExampleDrawer:

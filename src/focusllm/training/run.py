@@ -12,6 +12,7 @@ from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_ad
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
+from focusllm.kinds import check_kinds
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
@@ -100,6 +101,7 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         # Every trained parameter gets a gradient from every batch.
         "ddp_find_unused_parameters": False,
     }
+    check_kinds(TrainingArguments, recipe.arguments)
     given = {**defaults, **recipe.arguments}
     try:
         return TrainingArguments(
@@ -107,7 +109,7 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         )  # fmt: skip
     except ImportError as error:
         raise MissingDependencyError(f"`arguments` ask for a library that is missing: {error}") from error
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ConfigurationError(
             f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
         ) from error

@@ -1,8 +1,6 @@
-"""Settings files: YAML as people write it, settings replaced by their dotted names, dataclasses made of them."""
+"""Settings files: YAML as people write it, settings replaced by their dotted names."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -72,26 +70,3 @@ def override(values: dict[str, Any], name: str, value: Any) -> None:
         if not isinstance(entry, dict):
             raise ConfigurationError(f"{name!r} cannot be set: {parent!r} has no settings by name in it.")
         override(entry, rest, value)
-
-
-def build_settings(kind: Any, values: Any, place: str) -> Any:
-    """Make a dataclass of settings.
-
-    Args:
-        kind: The dataclass.
-        values: Its fields by name; lists become tuples.
-        place: Where they stand, for errors.
-
-    Raises:
-        ConfigurationError: A name is unknown, one is missing, or a value is refused.
-    """
-    if not isinstance(values, Mapping):
-        raise ConfigurationError(f"`{place}` must hold settings by name; got {values!r}.")
-    known = [known_field.name for known_field in fields(kind)]
-    unknown = sorted(set(values) - set(known))
-    if unknown:
-        raise ConfigurationError(f"Unknown settings {unknown} in {place}. Accepted are {known}.")
-    try:
-        return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
-    except TypeError as error:
-        raise ConfigurationError(f"Settings in {place} are incomplete or of the wrong type: {error}.") from error

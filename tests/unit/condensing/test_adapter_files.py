@@ -84,6 +84,8 @@ def test_one_flipped_bit_is_found(saved: Path, position: int) -> None:
         (lambda folder: (folder / WEIGHTS_NAME).unlink(), "missing"),
         (lambda folder: (folder / CONFIG_NAME).unlink(), "missing"),
         (lambda folder: (folder / CONFIG_NAME).write_text("{"), "damaged or incomplete"),
+        (lambda folder: (folder / CONFIG_NAME).write_text("[1]"), "a list in place of settings by name"),
+        (lambda folder: (folder / CONFIG_NAME).write_text("5"), "an? int in place of settings by name"),
         (lambda folder: (folder / CONFIG_NAME).write_text('{"format": "lora"}'), "reads 'focusllm'"),
         (lambda folder: os.truncate(folder / WEIGHTS_NAME, 500), "damaged"),
     ],

@@ -12,11 +12,19 @@ IDS = torch.tensor([[5, 6, 7], [8, 9, 4]])
 
 
 def test_padding_is_dropped_on_either_side() -> None:
-    assert unpadded_rows(IDS, torch.tensor([[0, 1, 1], [1, 1, 0]])) == [[6, 7], [8, 9]]
-    assert unpadded_rows(IDS.int(), None) == IDS.tolist()
+    assert unpadded_rows(IDS, torch.tensor([[0, 1, 1], [1, 1, 0]]), 10) == [[6, 7], [8, 9]]
+    assert unpadded_rows(IDS.int(), None, 10) == IDS.tolist()
 
 
 @pytest.mark.parametrize("ids", [IDS[0], IDS[:0], IDS.float(), IDS.tolist()], ids=("row", "none", "float", "list"))
 def test_what_is_no_batch_of_token_ids_is_refused(ids: Any) -> None:
     with pytest.raises(InputError, match=r"`input_ids` must be a tensor of token ids, \(batch, sequence\)"):
-        unpadded_rows(ids, None)
+        unpadded_rows(ids, None, 10)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused_unless_they_are_padding() -> None:
+    strange = torch.tensor([[-100, 6, 7], [8, 9, 10]])
+    assert unpadded_rows(strange, torch.tensor([[0, 1, 1], [1, 1, 0]]), 10) == [[6, 7], [8, 9]]
+    for row, found in ((strange[:1], -100), (strange[1:], 10)):
+        with pytest.raises(InputError, match=f"Token {found} is not in the base's vocabulary, .* from 0 to 9:"):
+            unpadded_rows(row, None, 10)

@@ -72,3 +72,14 @@ def test_other_files_are_taken_as_they_are(tmp_path: Path) -> None:
     (tmp_path / "a.md").write_text("# Title\n\n<b>not parsed</b>\n")
     assert text_of(tmp_path / "a.md") == "# Title\n\n<b>not parsed</b>\n"
     assert text_of("<p>a string is the text itself</p>") == "<p>a string is the text itself</p>"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path) -> None:
+    for name, written, wanted in (("a.txt", "a\ufeffb", "a\ufeffb"), ("a.html", "<p>One</p>", "One\n")):
+        (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + written.encode())
+        assert text_of(tmp_path / name) == wanted
+    # As standard input has it.
+    assert text_of("\ufeffOne") == "One"
+    (tmp_path / "empty.txt").write_bytes(b"\xef\xbb\xbf")
+    with pytest.raises(InputError, match="is empty"):
+        text_of(tmp_path / "empty.txt")
