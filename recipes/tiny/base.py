@@ -61,8 +61,8 @@ class EarlyAnswers:
         self._states: torch.Tensor | None = None
         layers[round(EARLY_SHARE * len(layers)) - 1].register_forward_hook(self._keep)
 
-    def _keep(self, module: torch.nn.Module, arguments: tuple[object, ...], output: Any) -> None:
-        self._states = output if isinstance(output, torch.Tensor) else output[0]
+    def _keep(self, module: torch.nn.Module, arguments: tuple[object, ...], output: torch.Tensor) -> None:
+        self._states = output
 
     def logits(self, is_answer: torch.Tensor) -> torch.Tensor:
         """Return what the layer would say at the marked places of the latest forward pass."""

@@ -13,7 +13,6 @@ MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 # Mode of every file of a document.
 OWNER_ONLY = 0o600
-_CURE = "Index the text again, into another folder."
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,10 @@ def read_manifest(path: Path) -> Manifest:
         if found != checksum(_canonical(record)):
             raise DamageError(f"{file} is damaged: its checksum does not hold. Index the document again.")
         if (record.pop("format"), record.pop("format_version")) != ("focusllm-document", FORMAT_VERSION):
-            raise DocumentError(f"{file} is of another version; this FocusLLM reads version {FORMAT_VERSION}. {_CURE}")
+            raise DocumentError(
+                f"{file} is of another version; this FocusLLM reads version {FORMAT_VERSION}. Index the text again, "
+                f"into another folder."
+            )
         record["identity"] = Identity(**record["identity"])
         record["batches"] = [[Shard(**shard) for shard in batch] for batch in record["batches"]]
         return Manifest(**record)

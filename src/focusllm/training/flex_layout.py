@@ -16,7 +16,7 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask
 from transformers.integrations.flex_attention import compile_friendly_flex_attention
 
 from focusllm.cache.rotation import KeyMover
-from focusllm.training.packed_attention import Scoring, moved, shift_to_slots
+from focusllm.training.packed_attention import CandidateLayout, Scoring
 from focusllm.training.packing import PackedBatch
 
 # Of no group, and of no set.
@@ -45,14 +45,11 @@ class _Keys:
     bias: Float[Tensor, " keys"]
 
 
-class FlexLayout:
+class FlexLayout(CandidateLayout):
     """Candidates and local blocks, as one flat sequence over one flat sequence of keys.
 
     Args:
-        batch: The packed batch.
-        rows: For each layer, keys and values of all row tokens, (row_tokens, kv_heads, head_dim).
-        mover: Moves the keys of candidates to their slots.
-        windows: For each layer, how many tokens back it sees; ``None``: all. Candidates are always in sight.
+        batch, rows, mover, windows: See :class:`CandidateLayout`.
         flex_attention: PyTorch's function of that name, compiled or not.
     """
 
@@ -64,10 +61,7 @@ class FlexLayout:
         windows: Sequence[int | None],
         flex_attention: Callable[..., Any] = compile_friendly_flex_attention,
     ) -> None:
-        self._rows = rows
-        self._mover = mover
-        self._shift = shift_to_slots(batch)
-        self._windows = windows
+        super().__init__(batch, rows, mover, windows)
         self._flex_attention = flex_attention
         sequences = batch.row_sequences[batch.candidate_rows]
         num_sets = int(batch.candidate_sets.max()) + 1
@@ -83,7 +77,7 @@ class FlexLayout:
         """Compute a layer's attention."""
         split = len(self._shift)
         row_k, row_v = (states.to(value.dtype) for states in self._rows[layer])
-        slot_k = moved(self._mover, layer, key[:split], self._shift)[self._by_set]
+        slot_k = self._moved(layer, key[:split])[self._by_set]
         keys = [row_k, key[:split], slot_k, key[split:], torch.zeros_like(key[:1])]
         values = [row_v, value[:split], value[:split][self._by_set], value[split:], torch.zeros_like(value[:1])]
         # Under autocast, rotated queries and keys may come in a higher precision than values.

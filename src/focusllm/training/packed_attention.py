@@ -8,7 +8,7 @@ each sequence's local block by itself.
 Source: paper, equations (3) to (5); the sets: ours.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -109,8 +109,8 @@ class RowLayout:
         return torch.cat(outs)
 
 
-class BlockLayout:
-    """Candidates and local blocks, run by run and sequence by sequence.
+class CandidateLayout:
+    """What every way to attend to rows and candidates has to know.
 
     Args:
         batch: The packed batch.
@@ -122,17 +122,36 @@ class BlockLayout:
     def __init__(
         self,
         batch: PackedBatch,
-        rows: dict[int, tuple[Tensor, Tensor]],
+        rows: Mapping[int, tuple[Tensor, Tensor]],
         mover: KeyMover,
         windows: Sequence[int | None],
     ) -> None:
+        self._rows = rows
+        self._mover = mover
+        self._windows = windows
+        self._shift = batch.row_slots[batch.candidate_rows] - batch.candidate_positions
+
+    def _moved(
+        self, layer: int, keys: Float[Tensor, "candidates kv_heads head_dim"]
+    ) -> Float[Tensor, "candidates kv_heads head_dim"]:
+        """Move the keys of candidates to the positions they have in front of their local blocks."""
+        return self._mover.move(layer, keys.transpose(0, 1).unsqueeze(0), self._shift.unsqueeze(0))[0].transpose(0, 1)
+
+
+class BlockLayout(CandidateLayout):
+    """Candidates and local blocks, run by run and sequence by sequence; see :class:`CandidateLayout`."""
+
+    def __init__(
+        self,
+        batch: PackedBatch,
+        rows: Mapping[int, tuple[Tensor, Tensor]],
+        mover: KeyMover,
+        windows: Sequence[int | None],
+    ) -> None:
+        super().__init__(batch, rows, mover, windows)
         self._runs = _Runs.of(batch)
         self._candidates = batch.row_sequences[batch.candidate_rows].bincount().tolist()
         self._locals = batch.local_sequences.bincount().tolist()
-        self._rows = rows
-        self._mover = mover
-        self._shift = shift_to_slots(batch)
-        self._windows = windows
         kinds = set(windows)
         self._candidate_masks = {window: self._masks_of_candidates(batch, window) for window in kinds}
         self._local_biases = {window: self._biases_of_locals(batch, window) for window in kinds}
@@ -141,7 +160,7 @@ class BlockLayout:
         """Compute a layer's attention."""
         sizes = [sum(self._candidates), sum(self._locals)]
         (q, local_q), (k, local_k), (v, local_v) = (states.split(sizes) for states in (query, key, value))
-        moved_k = moved(self._mover, layer, k, self._shift)
+        moved_k = self._moved(layer, k)
         outs = [
             *self._attend_to_rows(layer, q, k, v, scoring),
             *self._attend_to_candidates(layer, (moved_k, v), (local_q, local_k, local_v), scoring),
@@ -192,18 +211,6 @@ class BlockLayout:
             to_local = torch.zeros(behind.shape, device=seen.device).masked_fill(~behind, -torch.inf)
             biases.append(torch.cat((to_candidates, to_local), dim=-1))
         return biases
-
-
-def shift_to_slots(batch: PackedBatch) -> Tensor:
-    """Return how far each candidate's key must be moved to the position it has in front of its local block."""
-    return batch.row_slots[batch.candidate_rows] - batch.candidate_positions
-
-
-def moved(
-    mover: KeyMover, layer: int, keys: Float[Tensor, "tokens kv_heads head_dim"], shift: Tensor
-) -> Float[Tensor, "tokens kv_heads head_dim"]:
-    """Move the keys of flat tokens."""
-    return mover.move(layer, keys.transpose(0, 1).unsqueeze(0), shift.unsqueeze(0))[0].transpose(0, 1)
 
 
 def packed_attention(

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
 from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_adapter
@@ -41,10 +41,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         MissingDependencyError: The recipe asks for a library that is not installed.
     """
     seed_everything(recipe.seed)
-    base_path = resolve_base(recipe.base, recipe.folder)
-    base, tokenizer = load_base(base_path, torch.float32, quantization=recipe.quantization)
-    if tokenizer is None:
-        raise InputError(f"The base model {recipe.base!r} has no tokenizer; training reads text and needs one.")
+    base, tokenizer = _load(recipe)
     adapter = CandidateAdapter(base, recipe.focus)
     if not adapter.family.is_trainable:
         raise ConfigurationError(
@@ -68,14 +65,27 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         copy_hidden_states(base, adapter, batches[0].rows)
     objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
     trainer = FocusTrainer(
-        adapter=adapter, config=recipe.focus, kinds=[source.kind for source in recipe.data], model=objective,
-        args=arguments, train_dataset=batches, callbacks=list(callbacks),
-    )  # fmt: skip
+        adapter=adapter,
+        config=recipe.focus,
+        kinds=[source.kind for source in recipe.data],
+        model=objective,
+        args=arguments,
+        train_dataset=batches,
+        callbacks=list(callbacks),
+    )
     trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     trainer.save_model()
     if trainer.is_world_process_zero():
         write_card(recipe, adapter, arguments.device)
     return Path(recipe.output)
+
+
+def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    base_path = resolve_base(recipe.base, recipe.folder)
+    base, tokenizer = load_base(base_path, torch.float32, quantization=recipe.quantization)
+    if tokenizer is None:
+        raise InputError(f"The base model {recipe.base!r} has no tokenizer; training reads text and needs one.")
+    return base, tokenizer
 
 
 def _check_division(arguments: TrainingArguments, base: PreTrainedModel) -> None:

@@ -28,7 +28,11 @@ class Tally:
         # Right and supervised tokens, tokens; then weighted losses and weights of each kind.
         self._numbers = torch.zeros(3 + 2 * len(self._names), device=self._kind_of_source.device)
         self._started = time.perf_counter()
-        self.is_empty = True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was added since the last entry."""
+        return not self._numbers.any().item()
 
     def add(self, batch: PackedBatch, result: Objective) -> None:
         """Count a step's batch and what the objective said of it."""
@@ -42,7 +46,6 @@ class Tally:
         losses, weight_sums = self._numbers[3:].chunk(2)
         losses.index_add_(0, kinds, result.token_losses.to(losses.dtype) * weights)
         weight_sums.index_add_(0, kinds, weights)
-        self.is_empty = False
 
     def entry(self, reduced: Callable[[Tensor], Tensor]) -> dict[str, float]:
         """Return the figures for the log, and begin anew.
