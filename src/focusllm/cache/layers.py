@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicLayer
 
-# Room for the tokens of an answer; when it is used up, the layer is copied once into a larger one.
+# Room for the tokens of an answer; when it is used up, the layer is copied into one with more room behind it, a part of
+# what it holds then, so that an answer of any length makes it grow a few times only.
 SLACK = 32
+_GROWTH = 8
 
 
 class GrowingLayer(DynamicLayer):
@@ -17,7 +19,7 @@ class GrowingLayer(DynamicLayer):
     ``keys`` and ``values`` are views, (batch, kv_heads, tokens, head_dim), of a larger storage.
 
     Args:
-        slack: Tokens for which there is room behind those that made the layer grow.
+        slack: Tokens for which there is room, at least, behind those that made the layer grow.
     """
 
     def __init__(self, slack: int = SLACK) -> None:
@@ -72,7 +74,8 @@ class GrowingLayer(DynamicLayer):
         held = self.get_seq_length()
         stores = []
         for states, old in ((key_states, self.keys), (value_states, self.values)):
-            store = states.new_empty(*states.shape[:-2], needed + self._slack, states.shape[-1])
+            room = max(self._slack, held // _GROWTH)
+            store = states.new_empty(*states.shape[:-2], needed + room, states.shape[-1])
             if old is not None and held:
                 store[..., :held, :] = old
             stores.append(store)

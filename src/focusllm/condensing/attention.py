@@ -82,7 +82,8 @@ def _grouped_attention(
     """Compute attention; the signature is transformers' attention interface."""
     groups = query.shape[1] // key.shape[1]
     together = query.unflatten(1, (-1, groups)).flatten(2, 3)
-    mask = None if attention_mask is None else attention_mask.repeat(1, 1, groups, 1)
+    # Rows of chunks hold equally many tokens: what one row's may see is what all rows' may.
+    mask = None if attention_mask is None else attention_mask[:1].repeat(1, 1, groups, 1)
     out = nn.functional.scaled_dot_product_attention(together, key, value, attn_mask=mask, scale=scaling)
     return out.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2), None
 

@@ -14,7 +14,7 @@ from focusllm.errors import ConfigurationError
 # Tokens that go through the base at once, where memory allows: enough to keep the device busy.
 _TOKENS_AT_ONCE = {"cpu": 4096, "cuda": 65536}
 # Keys and values of chunks that are asked together, at most, where not even one reading of chunks makes more.
-_BATCH_BYTES = 256 * 2**20
+_BATCH_BYTES = 512 * 2**20
 # Part of the free memory that hidden states may take; keys and values have their own budgets.
 _PASSING_SHARE = 0.25
 
