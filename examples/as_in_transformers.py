@@ -1,0 +1,43 @@
+"""Decode behind a prompt far beyond the window with what transformers users know: streamer, sampling, scores.
+
+    python examples/as_in_transformers.py book.txt "What is the name of the ship?"
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers import TextStreamer
+
+from focusllm import FocusModel
+
+
+def main() -> None:
+    """Stream a greedy answer, then sample three and print how likely each was."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("text", type=Path)
+    parser.add_argument("question")
+    options = parser.parse_args()
+
+    model = FocusModel.from_pretrained()
+    tokenizer = model.tokenizer
+    assert tokenizer is not None  # the bundled model has one
+    prompt = options.text.read_text() + model.config.question_template.format(question=options.question)
+    input_ids = torch.tensor([model.encode(prompt)])
+    print(f"{input_ids.shape[1]:,} tokens, a window of {model.window:,}")
+
+    model.generate(input_ids, max_new_tokens=16, stop_strings=["\n"], streamer=TextStreamer(tokenizer, skip_prompt=True))
+
+    settings = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "num_return_sequences": 3, "seed": 0}
+    found = model.generate(
+        input_ids, max_new_tokens=16, stop_strings=["\n"], return_dict_in_generate=True, output_scores=True, **settings
+    )
+    for row, sequence in enumerate(found.sequences[:, input_ids.shape[1] :]):
+        log_probability = sum(
+            float(scores[row].log_softmax(-1)[token]) for scores, token in zip(found.scores, sequence, strict=True)
+        )
+        print(f"{log_probability:7.2f}  {tokenizer.decode(sequence, skip_special_tokens=True).strip()!r}")
+
+
+if __name__ == "__main__":
+    main()

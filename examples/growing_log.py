@@ -1,0 +1,36 @@
+"""Ask a log that grows: of each new version only the end is read, what was read before is kept in a folder.
+
+    python examples/growing_log.py /var/log/service.log service.focus "What is the error code of the last run?"
+
+Run it again whenever the log has grown.
+"""
+
+import argparse
+from pathlib import Path
+
+from focusllm import FocusModel
+
+
+def main() -> None:
+    """Index the log into its folder, going on where the last call ended, and ask."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("log", type=Path)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("question")
+    options = parser.parse_args()
+
+    model = FocusModel.from_pretrained()
+    read = 0
+
+    def count(done: int, _: int) -> None:
+        nonlocal read
+        read = done
+
+    document = model.index(options.log, options.folder, progress=count)
+    print(f"{read:,} of {document.num_chunk_tokens:,} chunk tokens were new.")
+    # The keys and values of the document are at hand now: this costs the question alone.
+    print(model.ask(document, options.question).text)
+
+
+if __name__ == "__main__":
+    main()
