@@ -16,7 +16,7 @@ from transformers.cache_utils import DynamicCache
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.layers import cache_tensors
 from focusllm.chunking import block, cut_into_chunks
-from focusllm.condensing.families import family_of, key_mover_of
+from focusllm.condensing.families import backbone_of, family_of, key_mover_of
 from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, MissingDependencyError
 from focusllm.evaluation.ending import OWN_ENDS, Ending
@@ -111,23 +111,42 @@ class StretchedSystem(_Baseline):
         return f"base, whole text, {kind}"
 
     def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily behind the whole prompt."""
-        length, window = len(prompt_ids) + max_new_tokens + 1, self.model.window
+        """Decode greedily behind the whole prompt; positions are scaled only where it exceeds the window.
+
+        Raises:
+            ConfigurationError: The base has no rotary positions, or such as are scaled already.
+        """
+        length = len(prompt_ids) + max_new_tokens + 1
+        if length <= self.model.window:
+            return self._behind_window(prompt_ids, max_new_tokens, ending)
         with self.model.disabled() as base:
-            config = deepcopy(base.config)
-            scaled: dict[str, Any] = {"rope_type": self.scaling, "factor": max(length / window, 1.0)}
-            if self.scaling == "yarn":
-                scaled["original_max_position_embeddings"] = window
-            if self.scaling == "dynamic":
-                # It grows with the length by itself, from what the configuration says the base knows.
-                scaled["factor"] = 1.0
-            else:
-                config.max_position_embeddings = max(length, window)
-            config.rope_parameters = {**config.rope_parameters, **scaled}
-            stretched: Any = type(base)(config)
-            stretched.to(device=self.model.device, dtype=next(base.parameters()).dtype)
-            stretched.load_state_dict(base.state_dict())
-        return self._greedy(stretched.eval(), prompt_ids, max_new_tokens, ending)
+            stretched = self._stretched(base, length)
+        return self._greedy(stretched, prompt_ids, max_new_tokens, ending)
+
+    def _stretched(self, base: Any, length: int) -> Any:
+        """Return the base with positions for so many tokens; its weights are the base's own, not copies."""
+        rotary, own = family_of(base).rotary, getattr(base.config, "rope_parameters", None) or {}
+        if rotary is None or own.get("rope_type") != "default":
+            raise ConfigurationError(
+                f"The positions of this {base.config.model_type} cannot be scaled: they must be rotary, and neither "
+                f"scaled already nor different from layer to layer; its configuration says {dict(own)}. Choose "
+                f"another --system."
+            )
+        shared: dict[int, Any] = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+        stretched = deepcopy(base, shared)
+        scaled: dict[str, Any] = {"rope_type": self.scaling, "factor": length / self.model.window}
+        if self.scaling == "yarn":
+            scaled["original_max_position_embeddings"] = self.model.window
+        if self.scaling == "dynamic":
+            # It grows with the length by itself, from what the configuration says the base knows.
+            scaled["factor"] = 1.0
+        else:
+            stretched.config.max_position_embeddings = length
+        stretched.config.rope_parameters = {**own, **scaled}
+        backbone = backbone_of(stretched)
+        # Angles stay in single precision, whatever the weights are in.
+        setattr(backbone, rotary, type(getattr(backbone, rotary))(stretched.config).to(self.model.device))
+        return stretched
 
 
 @dataclass(frozen=True)

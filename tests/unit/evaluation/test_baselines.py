@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,8 +26,10 @@ WINDOW, NEW, EOS = 256, 5, 2
 PROMPT = random_ids(1000)
 
 
-def model_of(num_layers: int = 3, family: str = "llama", **changes: object) -> FocusModel:
-    base = tiny_base(family, vocab_size=300, max_position_embeddings=WINDOW, num_hidden_layers=num_layers, **changes)
+def model_of(num_layers: int = 3, family: str = "llama", **changes: Any) -> FocusModel:
+    base = tiny_base(
+        family, vocab_size=300, max_position_embeddings=WINDOW, num_hidden_layers=num_layers, **changes
+    )
     return FocusModel(base, replace(SMALL, chunk_length=100), tiny_tokenizer()).eval()
 
 
@@ -109,22 +112,51 @@ def test_the_best_chunk_is_the_one_with_the_surest_first_token() -> None:
     assert BestChunkSystem(model).continue_ids(PROMPT, NEW) == greedy(model, [*chunks[best], *question])
 
 
-def test_stretched_positions_are_those_of_transformers(tmp_path: Path) -> None:
-    model = model_of()
-    with model.disabled() as base:
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma", "phi", "gpt_neox"])
+def test_stretched_positions_are_those_of_transformers(tmp_path: Path, family: str, dtype: torch.dtype) -> None:
+    model = model_of(family=family, dtype=dtype)
+    given, length = torch.tensor([[BOS, *PROMPT]]), len(PROMPT) + NEW + 1
+    scalings: dict[Any, dict[str, Any]] = {
+        "linear": {"rope_type": "linear", "factor": length / WINDOW},
+        "yarn": {"rope_type": "yarn", "factor": length / WINDOW, "original_max_position_embeddings": WINDOW},
+        "dynamic": {"rope_type": "dynamic", "factor": 1.0},
+    }
+    with torch.no_grad(), model.disabled() as base:
         base.save_pretrained(tmp_path)
-    length = len(PROMPT) + NEW + 1
-    rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": length / WINDOW}
-    theirs = AutoModelForCausalLM.from_pretrained(
-        tmp_path,
-        rope_parameters={**rope, "original_max_position_embeddings": WINDOW},
-        max_position_embeddings=length,
-        dtype=torch.float64,
-    )
-    given = torch.tensor([[BOS, *PROMPT]])
-    wanted = theirs.generate(
-        given, attention_mask=torch.ones_like(given), max_new_tokens=NEW, do_sample=False, pad_token_id=0
-    )
-    assert StretchedSystem(model, "yarn").continue_ids(PROMPT, NEW) == wanted[0, given.shape[1] :].tolist()
-    linear, dynamic = (StretchedSystem(model, kind).continue_ids(PROMPT, NEW) for kind in ("linear", "dynamic"))
-    assert linear != dynamic
+        base.generation_config.eos_token_id = [2, 5]
+        own, plain = dict(base.config.rope_parameters), base(given).logits
+        for scaling, rope in scalings.items():
+            longest = WINDOW if scaling == "dynamic" else length
+            changed = {"rope_parameters": {**own, **rope}, "max_position_embeddings": longest}
+            theirs = AutoModelForCausalLM.from_pretrained(tmp_path, **changed, dtype=dtype)
+            ours = StretchedSystem(model, scaling)._stretched(base, length)
+            assert torch.equal(ours(given).logits, theirs(given).logits)
+            assert not torch.equal(ours(given).logits, plain)
+            # The weights are the base's own, and so are its ends.
+            assert all(one is other for one, other in zip(ours.parameters(), base.parameters(), strict=True))
+            assert ours.generation_config.eos_token_id == [2, 5]
+        # The base is what it was.
+        assert (base.config.rope_parameters, base.config.max_position_embeddings) == (own, WINDOW)
+        assert torch.equal(base(given).logits, plain)
+
+
+def test_dynamic_positions_grow_with_the_text() -> None:
+    """The angles are those of the rule: the base of the rotary positions grows with the length beyond the window."""
+    model = model_of()
+    with torch.no_grad(), model.disabled() as base:
+        stretched = StretchedSystem(model, "dynamic")._stretched(base, 1006)
+        stretched(torch.tensor([[BOS, *PROMPT]]))
+    size = base.config.hidden_size // base.config.num_attention_heads
+    theta = 10000.0 * (1001 / WINDOW) ** (size / (size - 2))
+    wanted = theta ** -(torch.arange(0, size, 2) / size)
+    assert torch.allclose(stretched.model.rotary_emb.inv_freq, wanted)
+
+
+def test_positions_that_cannot_be_scaled_are_refused() -> None:
+    scaled = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 2.0}
+    for model in (model_of(family="gpt2"), model_of(family="gemma3_text"), model_of(rope_parameters=scaled)):
+        with pytest.raises(ConfigurationError, match="cannot be scaled"):
+            StretchedSystem(model, "yarn").continue_ids(PROMPT, NEW)
+        # What fits the window is not scaled.
+        assert StretchedSystem(model, "yarn").continue_ids(PROMPT[:100], NEW) == greedy(model, PROMPT[:100])
