@@ -18,7 +18,7 @@ from focusllm.cache.layers import cache_tensors
 from focusllm.chunking import block, cut_into_chunks
 from focusllm.condensing.families import backbone_of, family_of, key_mover_of
 from focusllm.config import FocusConfig
-from focusllm.errors import ConfigurationError, MissingDependencyError
+from focusllm.errors import ConfigurationError, MissingDependencyError, WindowError
 from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.model import FocusModel
 
@@ -44,9 +44,19 @@ class _Baseline:
         """The model's settings; of them, the chunk length can matter."""
         return self.model.config
 
-    def _room(self, max_new_tokens: int) -> int:
-        """Tokens of a prompt that fit the window with BOS and what will be decoded."""
-        return self.model.window - max_new_tokens - 1
+    def _room(self, max_new_tokens: int, least: int = 1) -> int:
+        """Tokens of a prompt that fit the window with BOS and what will be decoded.
+
+        Raises:
+            WindowError: They are fewer than the least that are of use.
+        """
+        room = self.model.window - max_new_tokens - 1
+        if room < least:
+            raise WindowError(
+                f"{max_new_tokens} new tokens leave {max(room, 0)} of the base's window of {self.model.window} to the "
+                f"prompt, which needs at least {least}. Ask for fewer new tokens, or use a base with a larger window."
+            )
+        return room
 
     def _with_bos(self, ids: Sequence[int]) -> Tensor:
         bos: Any = None if self.model.tokenizer is None else self.model.tokenizer.bos_token_id
@@ -83,11 +93,15 @@ class TruncatedSystem(_Baseline):
         ]
 
     def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily behind what is kept of the prompt."""
+        """Decode greedily behind what is kept of the prompt.
+
+        Raises:
+            WindowError: The new tokens leave no room for any of it.
+        """
         room = self._room(max_new_tokens)
         if self.kept == "end" or len(prompt_ids) <= room:
             return self._behind_window(prompt_ids[-room:], max_new_tokens, ending)
-        tail = min(_QUESTION_TOKENS if self.kept == "start" else room // 2, room)
+        tail = min(_QUESTION_TOKENS, room) if self.kept == "start" else max(room // 2, 1)
         return self._behind_window([*prompt_ids[: room - tail], *prompt_ids[-tail:]], max_new_tokens, ending)
 
 
@@ -210,11 +224,15 @@ def _forget(cache: DynamicCache, mover: Any, count: int) -> None:
 @dataclass(frozen=True)
 class _OverChunks(_Baseline):
     def _cut(self, prompt_ids: Sequence[int], max_new_tokens: int) -> tuple[Sequence[Sequence[int]], Sequence[int]]:
-        """Cut a prompt into chunks and the question; no chunks where all of it fits the window."""
+        """Cut a prompt into chunks and the question; no chunks where all of it fits the window.
+
+        Raises:
+            WindowError: The new tokens leave no room for a chunk and the question.
+        """
         if len(prompt_ids) <= self._room(max_new_tokens):
             return (), prompt_ids
         text, question = prompt_ids[:-_QUESTION_TOKENS], prompt_ids[-_QUESTION_TOKENS:]
-        length = min(self.config.chunk_length, self._room(max_new_tokens) - _QUESTION_TOKENS)
+        length = min(self.config.chunk_length, self._room(max_new_tokens, _QUESTION_TOKENS + 1) - _QUESTION_TOKENS)
         return cut_into_chunks(text, length), question
 
 

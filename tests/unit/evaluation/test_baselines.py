@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from focusllm import FocusModel
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, WindowError
 from focusllm.evaluation.baselines import (
     BestChunkSystem,
     RetrievalSystem,
@@ -70,6 +70,17 @@ def test_truncation_keeps_what_it_says() -> None:
     assert start == greedy(model, PROMPT[: room - 96] + PROMPT[-96:])
     ends = TruncatedSystem(model, "ends").continue_ids(PROMPT, NEW)
     assert ends == greedy(model, PROMPT[: room - room // 2] + PROMPT[-(room // 2) :])
+
+
+@pytest.mark.parametrize("name", ["base-end", "base-start", "base-ends", "retrieval", "best-chunk"])
+def test_answers_that_leave_no_room_for_a_prompt_are_refused(name: str) -> None:
+    system = SYSTEMS[name](model_of())
+    for new_tokens in (WINDOW - 1, WINDOW, 2 * WINDOW):
+        with pytest.raises(WindowError, match=f"{new_tokens} new tokens leave 0 of the base's window"):
+            system.continue_ids(PROMPT, new_tokens)
+    # A single token of the prompt is better than none, and is its end.
+    if name.startswith("base"):
+        assert system.continue_ids(PROMPT, WINDOW - 2) == greedy(model_of(), PROMPT[-1:], WINDOW - 2)
 
 
 def test_a_sliding_window_sees_the_first_tokens_and_the_last() -> None:
