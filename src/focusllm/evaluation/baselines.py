@@ -258,10 +258,10 @@ class RetrievalSystem(_OverChunks):
         room = self._room(max_new_tokens) - len(question)
         taken: list[int] = []
         for number in ranked:
-            if len(chunks[number]) > room:
-                break
-            taken.append(number)
-            room -= len(chunks[number])
+            # The last chunk, which may be shorter, may fit behind one that does not.
+            if len(chunks[number]) <= room:
+                taken.append(number)
+                room -= len(chunks[number])
         found = [token for number in sorted(taken) for token in chunks[number]]
         return self._behind_window([*found, *question], max_new_tokens, ending)
 
@@ -271,11 +271,13 @@ class RetrievalSystem(_OverChunks):
         except ImportError as error:
             raise MissingDependencyError("Retrieval needs bm25s: pip install 'focusllm[eval]'.") from error
         words = [self._words(chunk) for chunk in chunks]
-        index = bm25s.BM25()
-        index.index(words, show_progress=False)
         known = set().union(*words)
         query = [word for word in self._words(question) if word in known]
-        scores = index.get_scores(query) if query else [0.0] * len(chunks)
+        if not query:
+            return list(range(len(chunks)))
+        index = bm25s.BM25()
+        index.index(words, show_progress=False)
+        scores = index.get_scores(query)
         return sorted(range(len(chunks)), key=lambda number: -float(scores[number]))
 
     def _words(self, ids: Sequence[int]) -> list[str]:

@@ -110,6 +110,24 @@ def test_retrieval_finds_the_chunk_that_shares_words_with_the_question() -> None
     assert RetrievalSystem(model).continue_ids(ids, NEW) == greedy(model, [*chunks[best], *question])
 
 
+def test_retrieval_fills_the_window_and_does_without_words() -> None:
+    model = model_of()
+    system = RetrievalSystem(model)
+    words = "the cat sat on a mat and saw that all was well in this small world of ours so it slept on "
+    ids = model.encode(words * 3 + words[:30] + words + " where did the cat sleep?")
+    chunks, question = system._cut(ids, NEW)
+    ranked = system._ranked(chunks, question)
+    room = WINDOW - NEW - 1 - len(question)
+    assert len(chunks[-1]) <= room - len(chunks[0]) < len(chunks[0])
+    # The shorter last chunk fits beside the best one, wherever it stands among the others.
+    found = sorted({ranked[0], len(chunks) - 1})
+    assert system.continue_ids(ids, NEW) == greedy(model, [*(t for n in found for t in chunks[n]), *question])
+    # Without a word in common, or any at all, chunks are taken from the start.
+    dashes = model.encode("- " * 300)
+    chunks, question = system._cut(dashes, NEW)
+    assert system._ranked(chunks, question) == list(range(len(chunks)))
+
+
 def test_the_best_chunk_is_the_one_with_the_surest_first_token() -> None:
     model = model_of()
     chunks, question = BestChunkSystem(model)._cut(PROMPT, NEW)
