@@ -60,7 +60,8 @@ class Reading:
     def of(self, engine: FocusEngine, sequence: SplitSequence) -> ChunkCache:
         """Return the chunks of a sequence."""
         if sequence.chunks != self._chunks:
-            self._cache = ChunkCache()  # what is not needed any more makes room first
+            # What is not needed any more makes room first; a reading that is cut short leaves nothing.
+            self._chunks, self._cache = (), ChunkCache()
             prompt_length = min(engine.config.dynamic_prompt_length, len(sequence.local)) + 1
             self._cache = engine.index([sequence.chunks], [prompt_length])
             self._chunks = sequence.chunks
