@@ -106,9 +106,18 @@ class FocusSystem:
         return self._config
 
     def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily."""
+        """Decode greedily, and leave the model with the settings it had."""
         engine: FocusEngine = self._model._engine
-        engine.config = self._config
+        with engine.turns:
+            before, engine.config = engine.config, self._config
+            try:
+                return self._decoded(engine, prompt_ids, max_new_tokens, ending)
+            finally:
+                engine.config = before
+
+    def _decoded(
+        self, engine: FocusEngine, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending
+    ) -> list[int]:
         padding = pad_token_id_of(self._model.base, self._model.tokenizer)
         chosen = {"max_new_tokens": max_new_tokens, "do_sample": False, **ending.settings(self._model.base)}
         decoding = generation_config_for(self._model.base, None, chosen, padding)

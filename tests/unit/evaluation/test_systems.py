@@ -7,7 +7,8 @@ import torch
 
 from focusllm import FocusModel
 from focusllm.chunking import SplitSequence
-from focusllm.evaluation.systems import Reading
+from focusllm.errors import WindowError
+from focusllm.evaluation.systems import POLICIES, FocusSystem, Reading
 from tiny import SMALL, random_ids, tiny_base, tiny_tokenizer
 
 PROMPT = random_ids(100)
@@ -15,6 +16,21 @@ PROMPT = random_ids(100)
 
 def model_of() -> FocusModel:
     return FocusModel(tiny_base(vocab_size=300), replace(SMALL, chunk_length=20), tiny_tokenizer()).eval()
+
+
+def test_a_system_leaves_the_model_as_it_was() -> None:
+    model = model_of()
+    before, wanted = model.config, model.generate(torch.tensor([PROMPT]), max_new_tokens=6)
+    systems = [FocusSystem(model, POLICIES[name]) for name in ("once", "refresh-16")]
+    outputs = [system.continue_ids(PROMPT, 6) for system in systems]
+    assert model.config is before
+    assert model.generate(torch.tensor([PROMPT]), max_new_tokens=6).equal(wanted)  # type: ignore[union-attr]
+    with pytest.raises(WindowError):
+        systems[0].continue_ids(PROMPT, 1000)
+    assert model.config is before
+    # Systems decode by their own settings even so, in any order.
+    assert [system.continue_ids(PROMPT, 6) for system in reversed(systems)] == outputs[::-1]
+    assert FocusSystem(model.configure(**POLICIES["once"])).continue_ids(PROMPT, 6) == outputs[0]
 
 
 def test_a_reading_that_was_cut_short_is_not_taken_for_another(monkeypatch: pytest.MonkeyPatch) -> None:
