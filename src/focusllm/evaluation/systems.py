@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from focusllm.cache.chunks import ChunkCache
-from focusllm.chunking import SplitSequence
+from focusllm.chunking import SplitSequence, block
 from focusllm.condensing.bases import pad_token_id_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine
@@ -121,7 +121,10 @@ class FocusSystem:
         padding = pad_token_id_of(self._model.base, self._model.tokenizer)
         chosen = {"max_new_tokens": max_new_tokens, "do_sample": False, **ending.settings(self._model.base)}
         decoding = generation_config_for(self._model.base, None, chosen, padding)
-        [sequence] = engine.split([prompt_ids], max_new_tokens)
+        [sequence] = engine.split([prompt_ids], max_new_tokens + 1)
+        if not sequence.chunks:
+            # What is kept whole begins with BOS as chunks' local contexts do, and other systems' prompts.
+            sequence = SplitSequence((), block(prompt_ids, engine.local_bos))
         chunks = self._reading.of(engine, sequence) if sequence.chunks else None
         generator = FocusGenerator(engine, [sequence], chunks)
         return decode(generator, [prompt_ids], decoding, tokenizer=self._model.tokenizer).sequences[0].tolist()
