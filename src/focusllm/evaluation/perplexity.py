@@ -7,13 +7,14 @@ given its window in the same segments.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.chunking import SplitSequence, block, cut_into_chunks
 from focusllm.decoding.engine import FocusEngine
+from focusllm.decoding.limits import check_room
 from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
@@ -81,7 +82,8 @@ class SegmentedText:
         if start <= within or self._by_base:
             context = block(self._ids[max(start - within, 0) : start], self._bos_token_id)
             return SplitSequence((), context or self._ids[:1])
-        boundary = start - config.local_length
+        # A local context as long as all there is would leave nothing to the chunks: it does not fit, and says so.
+        boundary = max(start - config.local_length, 1)
         chunks = cut_into_chunks(self._ids[:boundary], config.chunk_length, config.chunk_overlap)
         return SplitSequence(chunks, self._ids[boundary:start])
 
@@ -114,6 +116,7 @@ class Perplexity:
     Raises:
         ConfigurationError: Local contexts are not kept, or the stride leaves no room in the window.
         InputError: The text is shorter than two segments.
+        WindowError: A chunk, or candidates, local context and segment, exceed the window.
     """
 
     def __init__(self, model: FocusModel, token_ids: Sequence[int], stride: int, by_base: bool = False) -> None:
@@ -128,6 +131,15 @@ class Perplexity:
         segments = self._ids[: len(self._ids) - len(self._ids) % stride]
         bos = self._engine.bos_token_id
         self.text = SegmentedText(model, segments, stride, bos_token_id=bos, by_base=by_base)
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Check the last segment, before which there are most chunks; its own tokens lengthen the local context only."""
+        last = self.text.starts()[-1]
+        before, config = self.text.split(last), self._engine.config
+        prompt_length = min(config.dynamic_prompt_length, len(before.local))
+        segment = replace(before, local=[*before.local, *self.text.tokens(last)])
+        check_room(segment, replace(config, dynamic_prompt_length=prompt_length), self._engine.window)
 
     def header(self) -> dict[str, Any]:
         """Return what the losses depend on."""
