@@ -226,9 +226,17 @@ def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionRes
             count = sum(segment.count for segment in some)
             mean = sum(segment.loss * segment.count for segment in some) / count
             low, high = bootstrap_interval([segment.loss for segment in some])
-            results.append(PositionResult(start, end, math.exp(mean), (math.exp(low), math.exp(high)), count))
+            results.append(PositionResult(start, end, _exponential(mean), (_exponential(low), _exponential(high)), count))
         start, end = end, 2 * end
     return results
+
+
+def _exponential(loss: float) -> float:
+    """Return infinity where there is no number so large: a broken base is not to break the table."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
 
 
 def perplexity_table(results: Sequence[PositionResult]) -> str:

@@ -88,6 +88,14 @@ def test_positions_double_and_the_mean_is_over_tokens() -> None:
     assert "| 16 to 32 | 20.09 |" in perplexity_table(found)
 
 
+@pytest.mark.parametrize("loss", [800.0, math.inf, math.nan])
+def test_losses_of_a_broken_base_have_a_line(loss: float) -> None:
+    [first, second] = by_position([Segment(0, 1.0, 8), Segment(8, 1.0, 8), Segment(16, loss, 8)], first_end=16)
+    assert first.perplexity == pytest.approx(math.e)
+    assert second.perplexity == pytest.approx(math.nan if math.isnan(loss) else math.inf, nan_ok=True)
+    assert f"| 16 to 32 | {second.perplexity} |" in perplexity_table([first, second])
+
+
 def test_what_cannot_be_scored_says_why() -> None:
     model = tiny_model(config=CONFIG)
     with pytest.raises(ConfigurationError, match="'cached'"):

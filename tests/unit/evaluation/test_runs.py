@@ -111,6 +111,11 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
         find_runs([tmp_path / "e"])
 
 
+def test_losses_beyond_all_numbers_are_drawn(tmp_path: Path) -> None:
+    write_perplexity(tmp_path / "a", [1.0, 1.0, 800.0, math.inf, math.nan], "ours")
+    assert "data:image/png" in html_page([], find_perplexities([tmp_path]), "Title")
+
+
 def test_what_is_no_run_over_a_text_is_said(tmp_path: Path) -> None:
     (tmp_path / "segments.jsonl").write_text('{"task": "perplexity"}\n{"start": 0}\n')
     with pytest.raises(InputError, match="is not a run's file"):
