@@ -111,12 +111,25 @@ def read_runs(
     Raises:
         InputError: A file is not a run's, or holds nothing yet.
     """
-    runs = sorted((_read(path, make, what) for path in files), key=lambda run: run.task)
-    labels = [(run.task, run.label) for run in runs]
-    return [
-        replace(run, label=f"{run.label}, {run.path.parent.name}") if labels.count((run.task, run.label)) > 1 else run
-        for run in runs
-    ]
+    # However a file is named, it is one run.
+    named = {path.resolve(): path for path in files}
+    runs = sorted((_read(path, make, what) for path in named.values()), key=lambda run: run.task)
+    alike: dict[tuple[str, str], list[Path]] = {}
+    for run in runs:
+        alike.setdefault((run.task, run.label), []).append(run.path)
+    places = {path: place for paths in alike.values() if len(paths) > 1 for path, place in _told_apart(paths).items()}
+    return [replace(run, label=f"{run.label}, {places[run.path]}") if run.path in places else run for run in runs]
+
+
+def _told_apart(files: Sequence[Path]) -> dict[Path, str]:
+    """Return of each file's folders the last ones, as many as it takes for no two to be the same."""
+    folders = {file: file.resolve().parent.parts for file in files}
+    for count in range(1, max(map(len, folders.values())) + 1):
+        names = {file: "/".join(parts[-count:]) for file, parts in folders.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    # Files of one folder.
+    return {file: str(file) for file in files}
 
 
 def _read(path: Path, make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str) -> R:

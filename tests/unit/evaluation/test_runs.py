@@ -68,6 +68,24 @@ def test_runs_are_found_in_folders_and_told_apart(tmp_path: Path) -> None:
     assert "LLaMA-2-7B" in page
 
 
+def test_runs_of_suites_are_told_apart_by_the_folders_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for suite in ("one", "two"):
+        for task in ("lines", "facts"):
+            write_run(tmp_path / suite / task, [1.0], task=task)
+    # Named twice, a folder is there once.
+    monkeypatch.chdir(tmp_path)
+    runs = find_runs([Path("one"), tmp_path / "one", tmp_path / "two"])
+    assert [run.label for run in runs] == [
+        f"ours, {suite}/{task}" for task in ("facts", "lines") for suite in ("one", "two")
+    ]
+    # Files of one folder go by their own names.
+    (tmp_path / "one" / "lines" / "more.jsonl").write_text((tmp_path / "two" / "lines" / "samples.jsonl").read_text())
+    own, more = find_runs([tmp_path / "one" / "lines", tmp_path / "one" / "lines" / "more.jsonl"])
+    assert own.label != more.label == f"ours, {tmp_path}/one/lines/more.jsonl"
+
+
 def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "empty", [])
     with pytest.raises(InputError, match="holds no samples yet"):
