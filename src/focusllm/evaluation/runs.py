@@ -65,12 +65,16 @@ class Run(WrittenRun):
 
     def difference_to(self, other: "Run") -> tuple[int, float, tuple[float, float]] | None:
         """Compare with another system on the samples both have: their number, the difference and its 95% interval."""
-        theirs = {record["seed"]: score_of(record) for record in other.records}
-        both = [record for record in self.records if record["seed"] in theirs]
+        ours, theirs = ({_sample_of(one): score_of(one) for one in run.records} for run in (self, other))
+        both = [sample for sample in ours if sample in theirs]
         if not both:
             return None
-        scores, others = [score_of(record) for record in both], [theirs[record["seed"]] for record in both]
-        return len(both), *paired_difference(scores, others)
+        return len(both), *paired_difference([ours[sample] for sample in both], [theirs[sample] for sample in both])
+
+
+def _sample_of(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a sample from others: beside its seed, its depth, or the file it comes from."""
+    return record["seed"], record.get("depth"), record.get("data_checksum")
 
 
 def title_of(header: dict[str, Any]) -> str:

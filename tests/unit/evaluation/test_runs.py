@@ -86,6 +86,18 @@ def test_runs_of_suites_are_told_apart_by_the_folders_that_differ(
     assert own.label != more.label == f"ours, {tmp_path}/one/lines/more.jsonl"
 
 
+@pytest.mark.parametrize("told", ["depth", "data_checksum"])
+def test_samples_of_other_depths_or_files_are_not_compared(tmp_path: Path, told: str) -> None:
+    """Runs with another number of depths, or of another version of a data file, have the same seeds."""
+    for name, other in (("one", 0.25), ("two", 0.75)):
+        write_run(tmp_path / name, [1.0, 1.0, 0.0])
+        path = tmp_path / name / "samples.jsonl"
+        header, first, *others = map(json.loads, path.read_text().splitlines())
+        path.write_text("".join(json.dumps(line) + "\n" for line in [header, first, *({**o, told: other} for o in others)]))
+    one, two = find_runs([tmp_path])
+    assert one.difference_to(two) == (1, 0.0, (0.0, 0.0))
+
+
 def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "empty", [])
     with pytest.raises(InputError, match="holds no samples yet"):
