@@ -138,7 +138,7 @@ def _told_apart(files: Sequence[Path]) -> dict[Path, str]:
 
 def _read(path: Path, make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str) -> R:
     try:
-        header, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        header, *records = _lines_of(path.read_text(encoding="utf-8"))
         run = make(path, header, records)
         if not records:
             raise InputError(f"{path} holds no {what} yet.")
@@ -147,3 +147,13 @@ def _read(path: Path, make: Callable[[Path, dict[str, Any], list[dict[str, Any]]
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a run's file: {error}") from error
     return run
+
+
+def _lines_of(text: str) -> list[Any]:
+    """Return what the lines of a file say, without the last one if its writing was cut short, or is still going on."""
+    *lines, rest = text.split("\n")
+    said = [json.loads(line) for line in lines]
+    try:
+        return [*said, json.loads(rest)]
+    except json.JSONDecodeError:
+        return said

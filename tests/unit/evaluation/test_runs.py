@@ -98,6 +98,25 @@ def test_samples_of_other_depths_or_files_are_not_compared(tmp_path: Path, told:
     assert one.difference_to(two) == (1, 0.0, (0.0, 0.0))
 
 
+def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    write_run(tmp_path, [1.0, 0.0])
+    path = tmp_path / "samples.jsonl"
+    whole = path.read_text()
+    for text, scores in (
+        (whole + '{"seed": "s/2", "le', (1.0, 0.0)),
+        (whole.rstrip("\n"), (1.0, 0.0)),
+        (whole[:-20], (1.0,)),
+    ):
+        path.write_text(text)
+        [run] = find_runs([tmp_path])
+        assert run.results[0].scores == scores
+        # To read a run changes nothing.
+        assert path.read_text() == text
+    path.write_text(whole.replace("}", "", 2))
+    with pytest.raises(InputError, match="is not a run's file"):
+        find_runs([tmp_path])
+
+
 def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "empty", [])
     with pytest.raises(InputError, match="holds no samples yet"):
