@@ -5,8 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from focusllm.chunking import pieces
+
 _Z_95 = 1.959963984540054
 _RESAMPLES = 10_000
+# Values that are in memory together: all resamples of a long run would not fit.
+_DRAWN_AT_ONCE = 1 << 22
 
 
 def wilson_interval(right: int, trials: int) -> tuple[float, float]:
@@ -40,6 +44,8 @@ def paired_difference(scores: Sequence[float], others: Sequence[float]) -> tuple
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
     """Return the 95% interval of a mean by the percentile bootstrap."""
     # A seed of its own: a report that is made again says the same.
-    drawn = np.random.default_rng(0).choice(np.asarray(values), size=(_RESAMPLES, len(values)))
-    low, high = np.percentile(drawn.mean(axis=1), [2.5, 97.5])
+    rng, given = np.random.default_rng(0), np.asarray(values)
+    parts = pieces(_RESAMPLES, max(_DRAWN_AT_ONCE // len(values), 1))
+    means = [rng.choice(given, size=(part.stop - part.start, len(given))).mean(axis=1) for part in parts]
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)

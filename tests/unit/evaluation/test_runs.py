@@ -2,6 +2,7 @@
 
 import json
 import math
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from focusllm.errors import InputError
-from focusllm.evaluation.intervals import paired_difference, score_interval, wilson_interval
+from focusllm.evaluation.intervals import bootstrap_interval, paired_difference, score_interval, wilson_interval
 from focusllm.evaluation.page import html_page, markdown_page
 from focusllm.evaluation.perplexity_report import find_perplexities
 from focusllm.evaluation.report import csv_table
@@ -35,6 +36,19 @@ def test_intervals_of_scores() -> None:
     assert low == pytest.approx(scores.mean() - half, abs=0.01)
     assert high == pytest.approx(scores.mean() + half, abs=0.01)
     assert score_interval(scores.tolist()) == (low, high)
+
+
+def test_intervals_of_long_runs_take_little_memory() -> None:
+    """The same numbers as in one go, a part at a time."""
+    values = np.random.default_rng(3).random(3000)
+    drawn = np.random.default_rng(0).choice(values, size=(10_000, len(values)))
+    wanted = tuple(np.percentile(drawn.mean(axis=1), [2.5, 97.5]))
+    del drawn
+    tracemalloc.start()
+    assert bootstrap_interval(values.tolist()) == wanted
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 100_000_000
 
 
 def test_paired_differences_are_far_surer_than_unpaired_ones() -> None:
