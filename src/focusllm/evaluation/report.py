@@ -97,6 +97,11 @@ def is_published(records: Sequence[dict[str, Any]]) -> bool:
     return any("subset" in record for record in records)
 
 
+def has_depths(records: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether all samples say how deep in the text their answers stand, so that there can be a heat map."""
+    return all("depth" in record for record in records)
+
+
 def mean_of_subsets(records: Sequence[dict[str, Any]]) -> tuple[int, float] | None:
     """Return the number of a published benchmark's subsets and the mean of their scores; ``None`` where it has one."""
     subsets = {record["subset"] for record in records if "subset" in record}
@@ -124,8 +129,9 @@ def markdown_table(records: Sequence[dict[str, Any]]) -> str:
 
 
 def as_markdown(table: Sequence[Sequence[str]]) -> str:
-    """Write rows of cells, the first one the head, as a Markdown table."""
-    head, *rows = [f"| {' | '.join(row)} |" for row in table]
+    """Write rows of cells, the first one the head, as a Markdown table; a stroke within a cell ends nothing."""
+    escaped = r"\|"
+    head, *rows = [f"| {' | '.join(cell.replace('|', escaped) for cell in row)} |" for row in table]
     return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
 
 

@@ -1,7 +1,9 @@
 """Runs read again: intervals, differences between systems, tables."""
 
+import csv
 import json
 import math
+import re
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -129,6 +131,32 @@ def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     path.write_text(whole.replace("}", "", 2))
     with pytest.raises(InputError, match="is not a run's file"):
         find_runs([tmp_path])
+
+
+def test_names_and_outputs_of_any_kind_are_shown_as_they_are(tmp_path: Path) -> None:
+    names = ["a|b", "<b>&\"'", "über, 中文", "$x_$ and $y"]
+    for name in names:
+        write_run(tmp_path / name, [1.0, 0.5], system=name)
+    runs = find_runs([tmp_path])
+    page = markdown_page(runs, [], "Title")
+    head = page[page.index("| score in") :].splitlines()[:4]
+    # As many cells in every row.
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in head} == {3}
+    assert "| a\\|b | " in page
+    assert "&lt;b&gt;&amp;&quot;&#x27;" in (html := html_page(runs, [], "Title"))
+    assert "<b>" not in html
+    rows = csv.reader(csv_table(runs, []).splitlines())
+    assert {row[1] for row in rows} == {"system", *names}
+
+
+def test_a_run_without_depths_has_no_heat_map(tmp_path: Path) -> None:
+    write_run(tmp_path / "with", [1.0])
+    header, record = map(json.loads, (tmp_path / "with" / "samples.jsonl").read_text().splitlines())
+    del record["depth"]
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "samples.jsonl").write_text(f"{json.dumps(header)}\n{json.dumps(record)}\n")
+    pages = [html_page(find_runs([tmp_path / name]), [], "Title") for name in ("with", "without")]
+    assert [page.count("data:image/png") for page in pages] == [2, 1]
 
 
 def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
