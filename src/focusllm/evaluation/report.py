@@ -179,7 +179,7 @@ def heat_map(records: Sequence[dict[str, Any]], title: str) -> "Figure":
     axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
     axes.set_xlabel("tokens")
     axes.set_ylabel("depth of the fact")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_plain_letters(title), fontsize=10)
     figure.colorbar(image, label="score")
     return figure
 
@@ -219,7 +219,7 @@ def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -
     axes = figure.subplots()
     for curve in curves:
         places, values, intervals = zip(*curve.points, strict=True)
-        [line] = axes.plot(places, values, marker="o", label=curve.label)
+        [line] = axes.plot(places, values, marker="o", label=in_plain_letters(curve.label))
         low, high = zip(*intervals, strict=True)
         axes.fill_between(places, low, high, alpha=0.15, color=line.get_color())
     axes.set_xscale("log", base=2)
@@ -227,9 +227,14 @@ def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -
     axes.set_xticks(ticks, [f"{place:,}" for place in ticks], rotation=45, ha="right")
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_plain_letters(title), fontsize=10)
     axes.legend(fontsize=8)
     return figure
+
+
+def in_plain_letters(name: str) -> str:
+    """Write a name so that figures show dollars in it, and take nothing between them for a formula."""
+    return name.replace("$", r"\$")
 
 
 def _mean(records: Sequence[dict[str, Any]], length: int, depth: float) -> float:
