@@ -204,6 +204,6 @@ def parse_length(text: str) -> int:
         ConfigurationError: It is no such number.
     """
     digits, unit = (text[:-1], 1024) if text[-1:] in ("K", "k") else (text, 1)
-    if not digits.strip().isdigit():
+    if not digits.strip().isdecimal():
         raise ConfigurationError(f"Lengths are numbers such as 4K or 400000; got {text!r}.")
     return int(digits) * unit

@@ -27,12 +27,22 @@ class Grid:
         num_depths: Depths, evenly spread from the start of the text to its end.
         trials: Samples of each length; they take the depths in turn.
         seed: Seed of the run.
+
+    Raises:
+        ConfigurationError: There are no lengths, or a number is less than 1.
     """
 
     lengths: tuple[int, ...]
     num_depths: int = 10
     trials: int = 100
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.lengths or min(*self.lengths, self.num_depths, self.trials) < 1:
+            raise ConfigurationError(
+                f"Lengths, depths and trials must be at least 1, and at least one length; got {list(self.lengths)}, "
+                f"{self.num_depths} and {self.trials}."
+            )
 
     def cells(self) -> Iterator[tuple[int, float, int]]:
         """Yield length, depth and number of every sample."""
