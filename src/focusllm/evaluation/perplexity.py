@@ -19,7 +19,8 @@ from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
 from focusllm.evaluation.report import as_markdown
-from focusllm.files import append_line, ids_checksum, opened_lines
+from focusllm.evaluation.resuming import identity_of, opened_run
+from focusllm.files import append_line, ids_checksum
 from focusllm.model import FocusModel
 
 SEGMENTS_NAME = "segments.jsonl"
@@ -147,6 +148,7 @@ class Perplexity:
             "task": "perplexity",
             "system": "base, within its window" if self._by_base else "focusllm",
             "config": self._model.config.to_dict(),
+            "model": identity_of(self._model),
             "stride": self._stride,
             "window": self._model.window,
             "num_tokens": len(self._ids),
@@ -183,11 +185,7 @@ def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], N
     Raises:
         InputError: The file holds another run.
     """
-    header = scored.header()
-    found, records = opened_lines(output, header)
-    if found != header:
-        raise InputError(f"{output} holds another run. Give another --output, or move the file.")
-    known = {record["start"]: Segment(**record) for record in records}
+    known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
     segments = []
     for start in scored.text.starts():
         if start not in known:

@@ -10,9 +10,10 @@ from typing import Any
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.cells import Cell, Suite
 from focusllm.evaluation.ending import Ending
+from focusllm.evaluation.resuming import identity_of, opened_run
 from focusllm.evaluation.systems import System
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, Task
-from focusllm.files import append_line, ids_checksum, opened_lines
+from focusllm.files import append_line, ids_checksum
 from focusllm.model import FocusModel
 from focusllm.provenance import hardware, versions
 from focusllm.questions import worded_conversation
@@ -123,7 +124,11 @@ def run_suite(
     Raises:
         InputError: A file holds another run, or samples of other data.
     """
-    runs = {output: _read_run(output, _header(suite, system, model)) for output, system in systems.items()}
+    # The same samples by the same system with the same settings; the rest may differ from one day to the next.
+    free = ("dtype", "versions", "hardware")
+    runs = {
+        output: opened_run(output, _header(suite, system, model), "seed", free) for output, system in systems.items()
+    }
     for cell in suite.cells():
         missing = [output for output, records in runs.items() if cell.seed not in records]
         sample = cell.draw(_encode_of(cell, model)) if missing else None
@@ -171,19 +176,11 @@ def _header(suite: Suite, system: System, model: FocusModel) -> dict[str, Any]:
         **suite.header,
         "system": system.name,
         "config": system.config.to_dict(),
+        "model": identity_of(model),
         "dtype": str(next(model.parameters()).dtype),
         "versions": versions(),
         "hardware": hardware(model.device),
     }
-
-
-def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found, records = opened_lines(output, header)
-    # The same samples by the same system with the same settings; the rest may differ from one day to the next.
-    ours = [name for name in header if name not in ("dtype", "versions", "hardware")]
-    if different := [name for name in ours if found.get(name) != header[name]]:
-        raise InputError(f"{output} holds another run: {different} differ. Give another --output, or move the file.")
-    return {record["seed"]: record for record in records}
 
 
 def _check_same(output: Path, cell: Cell, record: dict[str, Any]) -> None:
