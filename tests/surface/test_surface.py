@@ -28,7 +28,7 @@ OPTIONS = {
     "ablate": "config",
     "models": "check names",
     "lm-eval": "arguments",
-    "eval": f"{_MODEL} chat data depths lengths local_length output policies protocol seed subsets system task "
+    "eval": f"{_MODEL} chat data depths lengths local_length output policies protocol reasoning seed subsets system task "
     "templates trials",
 }
 

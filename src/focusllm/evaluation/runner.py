@@ -152,17 +152,25 @@ def _encode_of(cell: Cell, model: FocusModel) -> Encode:
 
 def _run_sample(cell: Cell, system: System, sample: EvalSample, model: FocusModel) -> dict[str, Any]:
     ending = Ending(tuple(model.encode(stop)[-1] for stop in cell.stops), cell.min_new_tokens)
+    tokenizer: Any = model.tokenizer  # encode() has refused before if there is none
+
+    def written(prompt_ids: list[int], max_new_tokens: int) -> str:
+        return str(tokenizer.decode(system.continue_ids(prompt_ids, max_new_tokens, ending), skip_special_tokens=True))
+
     started = time.perf_counter()
-    output_ids = system.continue_ids(sample.prompt_ids, cell.max_new_tokens, ending)
+    prompt_ids, before = sample.prompt_ids, {}
+    if cell.reasoning is not None:
+        before["reasoning"] = written(prompt_ids, cell.reasoning.max_new_tokens)
+        prompt_ids = _encode_of(cell, model)(cell.reasoning.ask(before["reasoning"]))
+    output = written(prompt_ids, cell.max_new_tokens)
     seconds = time.perf_counter() - started
-    assert model.tokenizer is not None  # encode() has refused before
-    output = str(model.tokenizer.decode(output_ids, skip_special_tokens=True))
     score = cell.score(output, sample)
     return {
         "seed": sample.seed,
         "prompt_checksum": ids_checksum(sample.prompt_ids),
         "length": len(sample.prompt_ids),
         **cell.told,
+        **before,
         "answer": sample.answer,
         "output": output,
         "score": round(score, 4),

@@ -82,7 +82,8 @@ def title_of(header: dict[str, Any]) -> str:
     if "protocol" not in header:
         return header["task"]
     templates = f", {header['templates']} templates" if "templates" in header else ""
-    return f"{header['task']}, {header['protocol']} protocol{templates}{', chat' if header['is_chat'] else ''}"
+    chat, reasoning = ", chat" if header["is_chat"] else "", ", reasoning" if "reasoning" in header else ""
+    return f"{header['task']}, {header['protocol']} protocol{templates}{chat}{reasoning}"
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
