@@ -10,13 +10,8 @@ from transformers import AutoModelForCausalLM
 
 from focusllm import FocusModel
 from focusllm.errors import ConfigurationError, WindowError
-from focusllm.evaluation.baselines import (
-    BestChunkSystem,
-    RetrievalSystem,
-    StreamingSystem,
-    StretchedSystem,
-    TruncatedSystem,
-)
+from focusllm.evaluation.baselines import StreamingSystem, StretchedSystem, TruncatedSystem
+from focusllm.evaluation.chunk_baselines import BestChunkSystem, RetrievalSystem
 from focusllm.evaluation.ending import Ending
 from focusllm.evaluation.systems import SYSTEMS
 from tiny import BOS, SMALL, random_ids, tiny_base, tiny_tokenizer
