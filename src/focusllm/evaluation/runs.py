@@ -64,12 +64,16 @@ class Run(WrittenRun):
         return by_group(self.records)
 
     def difference_to(self, other: "Run") -> tuple[int, float, tuple[float, float]] | None:
-        """Compare with another system on the samples both have: their number, the difference and its 95% interval."""
-        ours, theirs = ({_sample_of(one): score_of(one) for one in run.records} for run in (self, other))
+        """Compare with another system on the samples both have: their number, the difference and its 95% interval.
+
+        Subsets of a published benchmark count alike, as in the mean of their scores.
+        """
+        ours, theirs = ({_sample_of(one): one for one in run.records} for run in (self, other))
         both = [sample for sample in ours if sample in theirs]
         if not both:
             return None
-        return len(both), *paired_difference([ours[sample] for sample in both], [theirs[sample] for sample in both])
+        scores, others = ([score_of(run[sample]) for sample in both] for run in (ours, theirs))
+        return len(both), *paired_difference(scores, others, [ours[sample].get("subset") for sample in both])
 
 
 def _sample_of(record: dict[str, Any]) -> tuple[Any, ...]:

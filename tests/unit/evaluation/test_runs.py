@@ -15,7 +15,7 @@ from focusllm.errors import InputError
 from focusllm.evaluation.intervals import bootstrap_interval, paired_difference, score_interval, wilson_interval
 from focusllm.evaluation.page import html_page, markdown_page
 from focusllm.evaluation.perplexity_report import find_perplexities
-from focusllm.evaluation.report import csv_table
+from focusllm.evaluation.report import csv_table, mean_of_subsets
 from focusllm.evaluation.runs import find_runs
 
 
@@ -61,6 +61,29 @@ def test_paired_differences_are_far_surer_than_unpaired_ones() -> None:
     assert high - low < 1e-6
     unpaired = score_interval(ours)
     assert unpaired[1] - unpaired[0] > 0.1
+
+
+def test_the_difference_of_published_runs_is_that_of_their_means_of_subsets(tmp_path: Path) -> None:
+    """A large subset outweighs no small one, in the difference as in the mean."""
+    scores = {"ours": {"large": [1.0, 1.0, 0.0] * 100, "small": [0.0, 0.1] * 10}, "base": {"large": [0.0, 1.0, 0.0] * 100}}
+    scores["base"]["small"] = [1.0, 0.8] * 10
+    for system, by_subset in scores.items():
+        told = {"groups": [], "data_checksum": "x", "seconds": 1.0, "is_right": False, "length": 9}
+        records = [
+            {"seed": f"{subset}/{n}", "subset": subset, "score": score, **told}
+            for subset, some in by_subset.items()
+            for n, score in enumerate(some)
+        ]
+        header = {"task": "longbench", "system": system}
+        (tmp_path / system).mkdir()
+        (tmp_path / system / "samples.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in [header, *records]))
+    ours, base = sorted(find_runs([tmp_path]), key=lambda run: run.label, reverse=True)
+    means = [mean_of_subsets(run.records) for run in (ours, base)]
+    count, difference, (low, high) = ours.difference_to(base)  # type: ignore[misc]
+    assert (count, difference) == (320, pytest.approx(means[0][1] - means[1][1]))  # type: ignore[index]
+    # The spread of a third that gained 1, of two halves that lost 1 and 0.7, and of their mean.
+    half = 1.96 * (2 / 9 / 300 + 0.15**2 / 20) ** 0.5 / 2
+    assert (low, high) == (pytest.approx(difference - half, abs=0.004), pytest.approx(difference + half, abs=0.004))
 
 
 def test_runs_are_found_in_folders_and_told_apart(tmp_path: Path) -> None:
