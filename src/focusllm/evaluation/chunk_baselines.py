@@ -12,6 +12,10 @@ from focusllm.errors import MissingDependencyError
 from focusllm.evaluation.baselines import QUESTION_TOKENS, Baseline
 from focusllm.evaluation.ending import OWN_ENDS, Ending
 
+# Chinese and Japanese have no gaps between words: every character is one.
+_UNSPACED = "\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
+
 
 @dataclass(frozen=True)
 class _OverChunks(Baseline):
@@ -74,7 +78,7 @@ class RetrievalSystem(_OverChunks):
 
     def _words(self, ids: Sequence[int]) -> list[str]:
         assert self.model.tokenizer is not None  # the samples were encoded with it
-        return re.findall(r"\w+", str(self.model.tokenizer.decode(list(ids))).lower())
+        return _WORD.findall(str(self.model.tokenizer.decode(list(ids))).lower())
 
 
 @dataclass(frozen=True)

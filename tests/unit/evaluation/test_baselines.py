@@ -106,6 +106,18 @@ def test_retrieval_finds_the_chunk_that_shares_words_with_the_question() -> None
     assert RetrievalSystem(model).continue_ids(ids, NEW) == greedy(model, [*chunks[best], *question])
 
 
+def test_retrieval_finds_words_of_texts_without_gaps() -> None:
+    model = model_of()
+    system = RetrievalSystem(model)
+    assert system._words(model.encode("Ab c_1 \u4f60\u597dab")) == ["ab", "c_1", "\u4f60", "\u597d", "ab"]
+    filler, fact = "\u4eca\u5929\u5929\u6c14\u5f88\u597d" * 20, "\u94a5\u5319\u662f\u4e03" * 4
+    ids = model.encode(filler + fact + filler + "\u94a5\u5319\u662f\u4ec0\u4e48")
+    chunks, question = system._cut(ids, NEW)
+    best = system._ranked(chunks, question)[0]
+    assert "\u94a5\u5319" in model.tokenizer.decode(chunks[best])  # type: ignore[union-attr]
+    assert best > 0
+
+
 def test_retrieval_fills_the_window_and_does_without_words() -> None:
     model = model_of()
     system = RetrievalSystem(model)
