@@ -13,7 +13,7 @@ _RESAMPLES = 10_000
 # One of their own: a report that is made again says the same.
 _SEED = 0
 # Values that are in memory together: all resamples of a long run would not fit.
-_DRAWN_AT_ONCE = 1 << 22
+_DRAWN_AT_ONCE = 1 << 20
 
 
 def wilson_interval(right: int, trials: int) -> tuple[float, float]:
@@ -61,11 +61,11 @@ def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
 def _resampled_means(values: Sequence[float], rng: np.random.Generator) -> np.ndarray:
     given = np.asarray(values)
     parts = pieces(_RESAMPLES, max(_DRAWN_AT_ONCE // len(given), 1))
-    return np.concatenate(
-        [rng.choice(given, size=(part.stop - part.start, len(given))).mean(axis=1) for part in parts]
-    )
+    return np.concatenate([rng.choice(given, size=(part.stop - part.start, len(given))).mean(axis=1) for part in parts])
 
 
 def _middle(means: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(means, [2.5, 97.5])
+    # Of infinite values there is no interval.
+    with np.errstate(invalid="ignore"):
+        low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)

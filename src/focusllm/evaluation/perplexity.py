@@ -135,7 +135,7 @@ class Perplexity:
         self._check_room()
 
     def _check_room(self) -> None:
-        """Check the last segment, before which there are most chunks; its own tokens lengthen the local context only."""
+        """Check the last segment, before which there are most chunks; its tokens lengthen the local context only."""
         last = self.text.starts()[-1]
         before, config = self.text.split(last), self._engine.config
         prompt_length = min(config.dynamic_prompt_length, len(before.local))
@@ -224,7 +224,9 @@ def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionRes
             count = sum(segment.count for segment in some)
             mean = sum(segment.loss * segment.count for segment in some) / count
             low, high = bootstrap_interval([segment.loss for segment in some])
-            results.append(PositionResult(start, end, _exponential(mean), (_exponential(low), _exponential(high)), count))
+            results.append(
+                PositionResult(start, end, _exponential(mean), (_exponential(low), _exponential(high)), count)
+            )
         start, end = end, 2 * end
     return results
 

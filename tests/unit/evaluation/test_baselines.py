@@ -22,9 +22,7 @@ PROMPT = random_ids(1000)
 
 
 def model_of(num_layers: int = 3, family: str = "llama", **changes: Any) -> FocusModel:
-    base = tiny_base(
-        family, vocab_size=300, max_position_embeddings=WINDOW, num_hidden_layers=num_layers, **changes
-    )
+    base = tiny_base(family, vocab_size=300, max_position_embeddings=WINDOW, num_hidden_layers=num_layers, **changes)
     return FocusModel(base, replace(SMALL, chunk_length=100), tiny_tokenizer()).eval()
 
 

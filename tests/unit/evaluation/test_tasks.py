@@ -12,6 +12,7 @@ import pytest
 
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import wilson_interval
+from focusllm.evaluation.tasks import facts, haystack
 from focusllm.evaluation.tasks.haystack import spread
 from focusllm.evaluation.tasks.passkey import FILLER
 from focusllm.evaluation.tasks.registry import SUITE, TASKS
@@ -200,8 +201,10 @@ class Encoder:
 
 
 @pytest.mark.parametrize("name", ["facts", "niah-single-2"])
-def test_text_is_encoded_once_and_keeps_no_model_alive(name: str) -> None:
+def test_text_is_encoded_once_and_keeps_no_model_alive(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ablation asks one model after the other: those it is done with must be let go of."""
+    for module in (facts, haystack):
+        monkeypatch.setattr(module, "installation_texts", lambda _: ("A line of text.\n" * 1000,))
     encoder = Encoder()
     TASKS[name].draw(encoder.encode, 3000, 0.5, "s/0")
     at_first, encoder.num_characters = encoder.num_characters, 0
