@@ -71,8 +71,11 @@ def longbench_folder(folder: Path) -> Path:
 
 
 def longbench_v2_folder(folder: Path) -> Path:
-    """Write a LongBench v2 with two questions."""
-    write(folder / "prompts" / "0shot.txt", "$DOC$\n$Q$ $C_A$/$C_B$/$C_C$/$C_D$ again $Q$")
+    """Write a LongBench v2 with two questions, to be answered at once or behind reasoning."""
+    choices = "$C_A$/$C_B$/$C_C$/$C_D$"
+    write(folder / "prompts" / "0shot.txt", f"$DOC$\n$Q$ {choices} again $Q$")
+    write(folder / "prompts" / "0shot_cot.txt", f"$DOC$\n$Q$ {choices} Think:")
+    write(folder / "prompts" / "0shot_cot_ans.txt", f"No text. $Q$ {choices} Thought: $COT$ Which?")
     shared = {f"choice_{letter}": f"choice {letter} " for letter in "ABCD"}
     samples = [
         {

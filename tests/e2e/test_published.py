@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from focusllm import FocusModel
+from focusllm.evaluation.published import longbench_v2
 from focusllm.files import file_checksum
 from published_folders import FOLDERS, LONG_TEXT, LONGBENCH_TEMPLATES, longbench_folder, longbench_sample, write
 
@@ -102,6 +103,24 @@ def test_chats_are_worded_by_the_template(command, base: Path, tmp_path: Path) -
         assert length == len(prompt) + (0 if name == "trec" else len("<u></u>"))
 
 
+def test_reasoning_comes_before_the_answer(
+    command, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = FOLDERS["longbench-v2"](tmp_path / "data"), tmp_path / "out"
+    arguments = ("eval", "longbench-v2", "--data", folder, "--model", base, *OPTIONS, "-o", out)
+    run = command(*arguments, "--reasoning")
+    # The window of 512 holds no reasoning of 1,024 tokens.
+    assert (run.status, "1024 new tokens" in run.err.replace("\n", " ")) == (1, True)
+    monkeypatch.setattr(longbench_v2, "_REASONING_TOKENS", 20)
+    monkeypatch.setattr(longbench_v2, "_MAX_NEW_TOKENS", 8)
+    run = command(*arguments, "--reasoning", "--local-refresh", "cached", "-o", tmp_path / "reasoned")
+    assert run.status == 0
+    assert run.out.startswith("longbench-v2, official protocol, reasoning, focusllm")
+    _, *records = lines_of(tmp_path / "reasoned")
+    assert len(records) == 2
+    assert all(record["reasoning"] and record["output"] for record in records)
+
+
 def test_wrong_use_of_published_benchmarks_is_one_clear_sentence(command, tmp_path: Path) -> None:
     folder = longbench_folder(tmp_path)
     for arguments, words in (
@@ -109,6 +128,8 @@ def test_wrong_use_of_published_benchmarks_is_one_clear_sentence(command, tmp_pa
         (("longbench", "--data", tmp_path / "nowhere"), "is no folder"),
         (("longbench", "--data", folder, "--lengths", "4K"), "--lengths belong to generated benchmarks"),
         (("passkey", "--data", folder, "--chat"), "--data, --chat belong to published benchmarks"),
+        (("passkey", "--reasoning"), "--reasoning belong to published benchmarks"),
+        (("longbench", "--data", folder, "--reasoning"), "--reasoning belongs to longbench-v2"),
         (("longbench", "--data", folder, "--subsets", "x"), "--subsets must be among"),
         (("longbench", "--data", folder, "--protocol", "x"), "--protocol must be official or paper"),
     ):

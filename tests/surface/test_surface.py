@@ -28,8 +28,8 @@ OPTIONS = {
     "ablate": "config",
     "models": "check names",
     "lm-eval": "arguments",
-    "eval": f"{_MODEL} chat data depths lengths local_length output policies protocol seed subsets system task "
-    "templates trials",
+    "eval": f"{_MODEL} chat data depths lengths local_length output policies protocol reasoning seed subsets system "
+    "task templates trials",
 }
 
 

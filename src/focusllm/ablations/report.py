@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from focusllm.ablations.run import Records
 from focusllm.ablations.settings import Ablation
 from focusllm.evaluation.intervals import paired_difference, score_interval
-from focusllm.evaluation.report import as_markdown, score_of
+from focusllm.evaluation.report import as_markdown, in_plain_letters, score_of
 from focusllm.plotting import new_figure
 
 if TYPE_CHECKING:
@@ -51,8 +51,9 @@ class Outcome:
 
     @property
     def difference(self) -> tuple[float, tuple[float, float]]:
-        """By how much it is better than the first variant on the same samples and seeds, and the 95% interval."""
-        return paired_difference(list(self.scores.values()), [self.reference[key] for key in self.scores])
+        """By how much it is better than the first variant on samples and seeds both have, and the 95% interval."""
+        both = [key for key in self.scores if key in self.reference]
+        return paired_difference([self.scores[key] for key in both], [self.reference[key] for key in both])
 
 
 def outcomes(ablation: Ablation, records: Records) -> Iterator[Outcome]:
@@ -111,14 +112,16 @@ def draw_ablation(found: Sequence[Outcome]) -> "Figure":
             rows = [o for o in found if (o.task, o.length) == (task, length)]
             # Lengths stand one below the other within a variant's line.
             places = [variants.index(o.variant) + 0.6 * ((number + 0.5) / len(lengths) - 0.5) for o in rows]
-            errors = [[o.score - o.interval[0] for o in rows], [o.interval[1] - o.score for o in rows]]
             scores = [o.score for o in rows]
+            # Rounding may put a score outside its interval by the last digit.
+            ends = [(max(o.score - o.interval[0], 0), max(o.interval[1] - o.score, 0)) for o in rows]
+            errors = list(zip(*ends, strict=True))
             axes.errorbar(scores, places, xerr=errors, fmt="o", markersize=4, label=f"{length:,} tokens")
         axes.set_title(task, fontsize=10)
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("score")
         axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(variants)), variants)
+    panels[0].set_yticks(range(len(variants)), list(map(in_plain_letters, variants)))
     panels[0].invert_yaxis()
     panels[-1].legend(fontsize=8)
     return figure

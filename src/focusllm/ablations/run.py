@@ -8,7 +8,7 @@ from typing import Any
 
 from focusllm.ablations.settings import Ablation, Variant
 from focusllm.bundled.model import resolve_base
-from focusllm.condensing.adapter_files import WEIGHTS_NAME
+from focusllm.condensing.adapter_files import CONFIG_NAME
 from focusllm.errors import InputError
 from focusllm.evaluation.runner import run_grid
 from focusllm.evaluation.runs import SAMPLES_NAME
@@ -70,7 +70,8 @@ def train_adapter(recipe: Recipe) -> None:
     if not settings.exists():
         folder.mkdir(parents=True, exist_ok=True)
         write_text(settings, said)
-    if not (folder / WEIGHTS_NAME).exists():
+    # Of an adapter's files it is the last one that is written.
+    if not (folder / CONFIG_NAME).exists():
         train(recipe)
 
 

@@ -65,6 +65,8 @@ class Ablation:
         unknown = sorted(set(self.tasks) - set(TASKS))
         if unknown or not self.tasks:
             raise ConfigurationError(f"`tasks` must be some of {', '.join(TASKS)}; got {list(self.tasks)}.")
+        # What cannot be asked must not show after hours of training.
+        _ = self.grid
         names = [variant.name for variant in self.variants]
         if len(set(names)) < 2 or len(set(names)) < len(names):
             raise ConfigurationError(f"`variants` must be two or more, with names of their own; got {names}.")

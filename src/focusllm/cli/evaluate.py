@@ -53,6 +53,9 @@ def evaluate(
     chat: Annotated[
         bool, typer.Option("--chat", help="Word a published benchmark's prompts by the tokenizer's chat template.")
     ] = False,
+    reasoning: Annotated[
+        bool, typer.Option("--reasoning", help="Of longbench-v2: reasoning first, then the answer (officially --cot).")
+    ] = False,
     system: Annotated[str, typer.Option("--system", help="What reads; see below.")] = "focusllm",
     policies: Annotated[
         str | None,
@@ -97,7 +100,10 @@ def evaluate(
     from focusllm.evaluation.systems import POLICIES, SYSTEMS
 
     generated = {"lengths": lengths, "depths": depths, "seed": seed}
-    published = {"data": data, "protocol": protocol, "subsets": subsets, "templates": templates, "chat": chat or None}
+    published = {
+        "data": data, "protocol": protocol, "subsets": subsets, "templates": templates, "chat": chat or None,
+        "reasoning": reasoning or None,
+    }  # fmt: skip
     tasks, folder = _named(task), output or Path(task)
     suites = {name: _suite(name, generated, published, trials) for name in tasks}
     _check_known("--system", system, SYSTEMS)
@@ -171,6 +177,7 @@ def _published(
     subsets: str | None,
     templates: str | None,
     chat: bool | None,
+    reasoning: bool | None,
     trials: int | None,
 ) -> "Suite":
     from focusllm.evaluation.published.suite import Choice, PublishedSuite
@@ -178,7 +185,8 @@ def _published(
     if data is None:
         raise ConfigurationError(f"{task} is read from files: give --data, the folder of its repository and its data.")
     names = None if subsets is None else tuple(subsets.split(","))
-    return PublishedSuite(task, Choice(data, protocol or "official", names, trials, templates, bool(chat)))
+    choice = Choice(data, protocol or "official", names, trials, templates, bool(chat), bool(reasoning))
+    return PublishedSuite(task, choice)
 
 
 def _report(folder: Path, title: str, records: Sequence[dict[str, Any]]) -> None:
@@ -204,6 +212,6 @@ def parse_length(text: str) -> int:
         ConfigurationError: It is no such number.
     """
     digits, unit = (text[:-1], 1024) if text[-1:] in ("K", "k") else (text, 1)
-    if not digits.strip().isdigit():
+    if not digits.strip().isdecimal():
         raise ConfigurationError(f"Lengths are numbers such as 4K or 400000; got {text!r}.")
     return int(digits) * unit

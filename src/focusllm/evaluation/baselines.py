@@ -3,7 +3,6 @@
 Each keeps the end of the prompt, where the question stands.
 """
 
-import re
 from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
@@ -15,22 +14,22 @@ from transformers.cache_utils import DynamicCache
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.layers import cache_tensors
-from focusllm.chunking import block, cut_into_chunks
-from focusllm.condensing.families import family_of, key_mover_of
+from focusllm.chunking import block
+from focusllm.condensing.families import backbone_of, family_of, key_mover_of
 from focusllm.config import FocusConfig
-from focusllm.errors import ConfigurationError, MissingDependencyError
+from focusllm.errors import ConfigurationError, WindowError
 from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.model import FocusModel
 
 # Tokens from the end of a prompt that are kept whatever else is: the question, and some more.
-_QUESTION_TOKENS = 96
+QUESTION_TOKENS = 96
 # First tokens that are never forgotten, and how much of a window is read at once behind them (StreamingLLM).
 _NUM_SINKS = 4
 _BLOCKS_A_WINDOW = 4
 
 
 @dataclass(frozen=True)
-class _Baseline:
+class Baseline:
     """A base that decodes by itself.
 
     Attributes:
@@ -44,29 +43,42 @@ class _Baseline:
         """The model's settings; of them, the chunk length can matter."""
         return self.model.config
 
-    def _room(self, max_new_tokens: int) -> int:
-        """Tokens of a prompt that fit the window with BOS and what will be decoded."""
-        return self.model.window - max_new_tokens - 1
+    def room_for(self, max_new_tokens: int, least: int = 1) -> int:
+        """Return how many tokens of a prompt fit the window with BOS and what will be decoded.
 
-    def _with_bos(self, ids: Sequence[int]) -> Tensor:
+        Raises:
+            WindowError: They are fewer than the least that are of use.
+        """
+        room = self.model.window - max_new_tokens - 1
+        if room < least:
+            raise WindowError(
+                f"{max_new_tokens} new tokens leave {max(room, 0)} of the base's window of {self.model.window} to the "
+                f"prompt, which needs at least {least}. Ask for fewer new tokens, or use a base with a larger window."
+            )
+        return room
+
+    def with_bos(self, ids: Sequence[int]) -> Tensor:
+        """Return tokens as a batch of one, (1, tokens), BOS before them."""
         bos: Any = None if self.model.tokenizer is None else self.model.tokenizer.bos_token_id
         return torch.tensor([block(ids, bos)], device=self.model.device)
 
-    def _greedy(self, base: Any, ids: Sequence[int], max_new_tokens: int, ending: Ending) -> list[int]:
-        given = self._with_bos(ids)
+    def greedy(self, base: Any, ids: Sequence[int], max_new_tokens: int, ending: Ending) -> list[int]:
+        """Decode greedily behind tokens with a base that is given."""
+        given = self.with_bos(ids)
         new = base.generate(
             given, attention_mask=torch.ones_like(given), max_new_tokens=max_new_tokens, do_sample=False,
             pad_token_id=0, **ending.settings(base),
         )  # fmt: skip
         return new[0, given.shape[1] :].tolist()
 
-    def _behind_window(self, ids: Sequence[int], max_new_tokens: int, ending: Ending) -> list[int]:
+    def behind_window(self, ids: Sequence[int], max_new_tokens: int, ending: Ending) -> list[int]:
+        """Decode greedily behind tokens that fit the window with the model's base."""
         with self.model.disabled() as base:
-            return self._greedy(base, ids, max_new_tokens, ending)
+            return self.greedy(base, ids, max_new_tokens, ending)
 
 
 @dataclass(frozen=True)
-class TruncatedSystem(_Baseline):
+class TruncatedSystem(Baseline):
     """The base, given as much of the text as its window holds.
 
     Attributes:
@@ -83,16 +95,20 @@ class TruncatedSystem(_Baseline):
         ]
 
     def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily behind what is kept of the prompt."""
-        room = self._room(max_new_tokens)
+        """Decode greedily behind what is kept of the prompt.
+
+        Raises:
+            WindowError: The new tokens leave no room for any of it.
+        """
+        room = self.room_for(max_new_tokens)
         if self.kept == "end" or len(prompt_ids) <= room:
-            return self._behind_window(prompt_ids[-room:], max_new_tokens, ending)
-        tail = min(_QUESTION_TOKENS if self.kept == "start" else room // 2, room)
-        return self._behind_window([*prompt_ids[: room - tail], *prompt_ids[-tail:]], max_new_tokens, ending)
+            return self.behind_window(prompt_ids[-room:], max_new_tokens, ending)
+        tail = min(QUESTION_TOKENS, room) if self.kept == "start" else max(room // 2, 1)
+        return self.behind_window([*prompt_ids[: room - tail], *prompt_ids[-tail:]], max_new_tokens, ending)
 
 
 @dataclass(frozen=True)
-class StretchedSystem(_Baseline):
+class StretchedSystem(Baseline):
     """The base over the whole text, its rotary positions scaled into what it knows.
 
     Source: Position Interpolation (arXiv 2306.15595); dynamic NTK-aware scaling and YaRN (arXiv 2309.00071), as
@@ -111,27 +127,46 @@ class StretchedSystem(_Baseline):
         return f"base, whole text, {kind}"
 
     def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily behind the whole prompt."""
-        length, window = len(prompt_ids) + max_new_tokens + 1, self.model.window
+        """Decode greedily behind the whole prompt; positions are scaled only where it exceeds the window.
+
+        Raises:
+            ConfigurationError: The base has no rotary positions, or such as are scaled already.
+        """
+        length = len(prompt_ids) + max_new_tokens + 1
+        if length <= self.model.window:
+            return self.behind_window(prompt_ids, max_new_tokens, ending)
         with self.model.disabled() as base:
-            config = deepcopy(base.config)
-            scaled: dict[str, Any] = {"rope_type": self.scaling, "factor": max(length / window, 1.0)}
-            if self.scaling == "yarn":
-                scaled["original_max_position_embeddings"] = window
-            if self.scaling == "dynamic":
-                # It grows with the length by itself, from what the configuration says the base knows.
-                scaled["factor"] = 1.0
-            else:
-                config.max_position_embeddings = max(length, window)
-            config.rope_parameters = {**config.rope_parameters, **scaled}
-            stretched: Any = type(base)(config)
-            stretched.to(device=self.model.device, dtype=next(base.parameters()).dtype)
-            stretched.load_state_dict(base.state_dict())
-        return self._greedy(stretched.eval(), prompt_ids, max_new_tokens, ending)
+            stretched = self._stretched(base, length)
+        return self.greedy(stretched, prompt_ids, max_new_tokens, ending)
+
+    def _stretched(self, base: Any, length: int) -> Any:
+        """Return the base with positions for so many tokens; its weights are the base's own, not copies."""
+        rotary, own = family_of(base).rotary, getattr(base.config, "rope_parameters", None) or {}
+        if rotary is None or own.get("rope_type") != "default":
+            raise ConfigurationError(
+                f"The positions of this {base.config.model_type} cannot be scaled: they must be rotary, and neither "
+                f"scaled already nor different from layer to layer; its configuration says {dict(own)}. Choose "
+                f"another --system."
+            )
+        shared: dict[int, Any] = {id(tensor): tensor for tensor in (*base.parameters(), *base.buffers())}
+        stretched = deepcopy(base, shared)
+        scaled: dict[str, Any] = {"rope_type": self.scaling, "factor": length / self.model.window}
+        if self.scaling == "yarn":
+            scaled["original_max_position_embeddings"] = self.model.window
+        if self.scaling == "dynamic":
+            # It grows with the length by itself, from what the configuration says the base knows.
+            scaled["factor"] = 1.0
+        else:
+            stretched.config.max_position_embeddings = length
+        stretched.config.rope_parameters = {**own, **scaled}
+        backbone = backbone_of(stretched)
+        # Angles stay in single precision, whatever the weights are in.
+        setattr(backbone, rotary, type(getattr(backbone, rotary))(stretched.config).to(self.model.device))
+        return stretched
 
 
 @dataclass(frozen=True)
-class StreamingSystem(_Baseline):
+class StreamingSystem(Baseline):
     """The base with a window that slides over the text, its first tokens always in sight.
 
     Positions are those within the window. The text is read in blocks of a quarter of it. Source: StreamingLLM (arXiv
@@ -151,7 +186,7 @@ class StreamingSystem(_Baseline):
         if family.rotary is None and not family.rotary_table:
             raise ConfigurationError(f"A {family.model_type} has no rotary positions, so its window cannot slide.")
         with self.model.disabled() as base:
-            mover, cache, ids = key_mover_of(base), DynamicCache(), self._with_bos(prompt_ids)
+            mover, cache, ids = key_mover_of(base), DynamicCache(), self.with_bos(prompt_ids)
             block = self.model.window // _BLOCKS_A_WINDOW
             scores: Any = None
             for start in range(0, ids.shape[1], block):
@@ -186,86 +221,3 @@ def _forget(cache: DynamicCache, mover: Any, count: int) -> None:
     for layer, (keys, values) in zip(layers, kept.moved(mover, shift).layers, strict=True):
         layer.keys = torch.cat((layer.keys[:, :, :_NUM_SINKS], keys), dim=2)
         layer.values = torch.cat((layer.values[:, :, :_NUM_SINKS], values), dim=2)
-
-
-@dataclass(frozen=True)
-class _OverChunks(_Baseline):
-    def _cut(self, prompt_ids: Sequence[int], max_new_tokens: int) -> tuple[Sequence[Sequence[int]], Sequence[int]]:
-        """Cut a prompt into chunks and the question; no chunks where all of it fits the window."""
-        if len(prompt_ids) <= self._room(max_new_tokens):
-            return (), prompt_ids
-        text, question = prompt_ids[:-_QUESTION_TOKENS], prompt_ids[-_QUESTION_TOKENS:]
-        length = min(self.config.chunk_length, self._room(max_new_tokens) - _QUESTION_TOKENS)
-        return cut_into_chunks(text, length), question
-
-
-@dataclass(frozen=True)
-class RetrievalSystem(_OverChunks):
-    """The base, given the chunks that share most with the question, as many as its window holds.
-
-    Source: BM25 (Robertson and others, 1994), by the library bm25s.
-    """
-
-    name: str = "base, chunks found by BM25"
-
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily behind the chunks, in the order of the text, and the question.
-
-        Raises:
-            MissingDependencyError: bm25s is not installed.
-        """
-        chunks, question = self._cut(prompt_ids, max_new_tokens)
-        if not chunks:
-            return self._behind_window(prompt_ids, max_new_tokens, ending)
-        ranked = self._ranked(chunks, question)
-        room = self._room(max_new_tokens) - len(question)
-        taken: list[int] = []
-        for number in ranked:
-            if len(chunks[number]) > room:
-                break
-            taken.append(number)
-            room -= len(chunks[number])
-        found = [token for number in sorted(taken) for token in chunks[number]]
-        return self._behind_window([*found, *question], max_new_tokens, ending)
-
-    def _ranked(self, chunks: Sequence[Sequence[int]], question: Sequence[int]) -> list[int]:
-        try:
-            import bm25s
-        except ImportError as error:
-            raise MissingDependencyError("Retrieval needs bm25s: pip install 'focusllm[eval]'.") from error
-        words = [self._words(chunk) for chunk in chunks]
-        index = bm25s.BM25()
-        index.index(words, show_progress=False)
-        known = set().union(*words)
-        query = [word for word in self._words(question) if word in known]
-        scores = index.get_scores(query) if query else [0.0] * len(chunks)
-        return sorted(range(len(chunks)), key=lambda number: -float(scores[number]))
-
-    def _words(self, ids: Sequence[int]) -> list[str]:
-        assert self.model.tokenizer is not None  # the samples were encoded with it
-        return re.findall(r"\w+", str(self.model.tokenizer.decode(list(ids))).lower())
-
-
-@dataclass(frozen=True)
-class BestChunkSystem(_OverChunks):
-    """The base, given each chunk by itself; the surest first token decides which of them is answered from.
-
-    The method without its parallel decoding. Source: the ablation of the paper, section 4.4, made precise by us.
-    """
-
-    name: str = "base, the best single chunk"
-
-    @torch.no_grad()
-    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily behind the chosen chunk and the question."""
-        chunks, question = self._cut(prompt_ids, max_new_tokens)
-        if not chunks:
-            return self._behind_window(prompt_ids, max_new_tokens, ending)
-        with self.model.disabled() as base:
-            sureness = []
-            for chunk in chunks:
-                call: Any = base
-                scores = call(input_ids=self._with_bos([*chunk, *question]), use_cache=False, logits_to_keep=1).logits
-                sureness.append(scores[0, -1].float().softmax(dim=-1).max())
-            best = chunks[int(torch.stack(sureness).argmax())]
-            return self._greedy(base, [*best, *question], max_new_tokens, ending)

@@ -8,6 +8,19 @@ from focusllm.evaluation.tasks.sample import Encode, EvalSample
 
 
 @dataclass(frozen=True)
+class Reasoning:
+    """What is written before the answer is asked for, in a prompt of its own.
+
+    Attributes:
+        max_new_tokens: How many tokens it may take.
+        ask: Words the prompt that asks for the answer, of what was written.
+    """
+
+    max_new_tokens: int
+    ask: Callable[[str], str]
+
+
+@dataclass(frozen=True)
 class Cell:
     """One sample of a run, before it is made.
 
@@ -20,6 +33,7 @@ class Cell:
         min_new_tokens: How many tokens come before any end.
         is_chat: Whether its text is worded by the tokenizer's chat template.
         told: What its record says beside prompt, output and score.
+        reasoning: What comes before the answer, which then is not asked for by the sample's own prompt.
     """
 
     seed: str
@@ -30,6 +44,7 @@ class Cell:
     min_new_tokens: int = 0
     is_chat: bool = False
     told: Mapping[str, Any] = field(default_factory=dict)
+    reasoning: Reasoning | None = None
 
 
 @runtime_checkable

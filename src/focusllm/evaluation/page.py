@@ -14,6 +14,7 @@ from focusllm.evaluation.report import (
     as_markdown,
     by_group,
     curves,
+    has_depths,
     heat_map,
     is_published,
     mean_of_subsets,
@@ -54,7 +55,7 @@ def html_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: str) -
         parts += [_html_table(table) for table in (_differences(group), _published(task)) if table]
         if not is_published(group[0].records):
             parts.append(_image(curves(group, task)))
-            parts += [_image(heat_map(run.records, run.label)) for run in group]
+            parts += [_image(heat_map(run.records, run.label)) for run in group if has_depths(run.records)]
         parts += [_details(run) for run in group]
         parts.append("</section>")
     for text, group in _by_task(texts):

@@ -7,18 +7,20 @@ given its window in the same segments.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.chunking import SplitSequence, block, cut_into_chunks
 from focusllm.decoding.engine import FocusEngine
+from focusllm.decoding.limits import check_room
 from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
 from focusllm.evaluation.report import as_markdown
-from focusllm.files import append_line, ids_checksum, opened_lines
+from focusllm.evaluation.resuming import identity_of, opened_run
+from focusllm.files import append_line, ids_checksum
 from focusllm.model import FocusModel
 
 SEGMENTS_NAME = "segments.jsonl"
@@ -81,7 +83,8 @@ class SegmentedText:
         if start <= within or self._by_base:
             context = block(self._ids[max(start - within, 0) : start], self._bos_token_id)
             return SplitSequence((), context or self._ids[:1])
-        boundary = start - config.local_length
+        # A local context as long as all there is would leave nothing to the chunks: it does not fit, and says so.
+        boundary = max(start - config.local_length, 1)
         chunks = cut_into_chunks(self._ids[:boundary], config.chunk_length, config.chunk_overlap)
         return SplitSequence(chunks, self._ids[boundary:start])
 
@@ -114,6 +117,7 @@ class Perplexity:
     Raises:
         ConfigurationError: Local contexts are not kept, or the stride leaves no room in the window.
         InputError: The text is shorter than two segments.
+        WindowError: A chunk, or candidates, local context and segment, exceed the window.
     """
 
     def __init__(self, model: FocusModel, token_ids: Sequence[int], stride: int, by_base: bool = False) -> None:
@@ -128,6 +132,15 @@ class Perplexity:
         segments = self._ids[: len(self._ids) - len(self._ids) % stride]
         bos = self._engine.bos_token_id
         self.text = SegmentedText(model, segments, stride, bos_token_id=bos, by_base=by_base)
+        self._check_room()
+
+    def _check_room(self) -> None:
+        """Check the last segment, before which there are most chunks; its tokens lengthen the local context only."""
+        last = self.text.starts()[-1]
+        before, config = self.text.split(last), self._engine.config
+        prompt_length = min(config.dynamic_prompt_length, len(before.local))
+        segment = replace(before, local=[*before.local, *self.text.tokens(last)])
+        check_room(segment, replace(config, dynamic_prompt_length=prompt_length), self._engine.window)
 
     def header(self) -> dict[str, Any]:
         """Return what the losses depend on."""
@@ -135,6 +148,7 @@ class Perplexity:
             "task": "perplexity",
             "system": "base, within its window" if self._by_base else "focusllm",
             "config": self._model.config.to_dict(),
+            "model": identity_of(self._model),
             "stride": self._stride,
             "window": self._model.window,
             "num_tokens": len(self._ids),
@@ -171,11 +185,7 @@ def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], N
     Raises:
         InputError: The file holds another run.
     """
-    header = scored.header()
-    found, records = opened_lines(output, header)
-    if found != header:
-        raise InputError(f"{output} holds another run. Give another --output, or move the file.")
-    known = {record["start"]: Segment(**record) for record in records}
+    known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
     segments = []
     for start in scored.text.starts():
         if start not in known:
@@ -214,9 +224,19 @@ def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionRes
             count = sum(segment.count for segment in some)
             mean = sum(segment.loss * segment.count for segment in some) / count
             low, high = bootstrap_interval([segment.loss for segment in some])
-            results.append(PositionResult(start, end, math.exp(mean), (math.exp(low), math.exp(high)), count))
+            results.append(
+                PositionResult(start, end, _exponential(mean), (_exponential(low), _exponential(high)), count)
+            )
         start, end = end, 2 * end
     return results
+
+
+def _exponential(loss: float) -> float:
+    """Return infinity where there is no number so large: a broken base is not to break the table."""
+    try:
+        return math.exp(loss)
+    except OverflowError:
+        return math.inf
 
 
 def perplexity_table(results: Sequence[PositionResult]) -> str:

@@ -97,6 +97,11 @@ def is_published(records: Sequence[dict[str, Any]]) -> bool:
     return any("subset" in record for record in records)
 
 
+def has_depths(records: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether all samples say how deep in the text their answers stand, so that there can be a heat map."""
+    return all("depth" in record for record in records)
+
+
 def mean_of_subsets(records: Sequence[dict[str, Any]]) -> tuple[int, float] | None:
     """Return the number of a published benchmark's subsets and the mean of their scores; ``None`` where it has one."""
     subsets = {record["subset"] for record in records if "subset" in record}
@@ -124,8 +129,9 @@ def markdown_table(records: Sequence[dict[str, Any]]) -> str:
 
 
 def as_markdown(table: Sequence[Sequence[str]]) -> str:
-    """Write rows of cells, the first one the head, as a Markdown table."""
-    head, *rows = [f"| {' | '.join(row)} |" for row in table]
+    """Write rows of cells, the first one the head, as a Markdown table; a stroke within a cell ends nothing."""
+    escaped = r"\|"
+    head, *rows = [f"| {' | '.join(cell.replace('|', escaped) for cell in row)} |" for row in table]
     return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
 
 
@@ -173,7 +179,7 @@ def heat_map(records: Sequence[dict[str, Any]], title: str) -> "Figure":
     axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
     axes.set_xlabel("tokens")
     axes.set_ylabel("depth of the fact")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_plain_letters(title), fontsize=10)
     figure.colorbar(image, label="score")
     return figure
 
@@ -213,7 +219,7 @@ def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -
     axes = figure.subplots()
     for curve in curves:
         places, values, intervals = zip(*curve.points, strict=True)
-        [line] = axes.plot(places, values, marker="o", label=curve.label)
+        [line] = axes.plot(places, values, marker="o", label=in_plain_letters(curve.label))
         low, high = zip(*intervals, strict=True)
         axes.fill_between(places, low, high, alpha=0.15, color=line.get_color())
     axes.set_xscale("log", base=2)
@@ -221,9 +227,14 @@ def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -
     axes.set_xticks(ticks, [f"{place:,}" for place in ticks], rotation=45, ha="right")
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
-    axes.set_title(title, fontsize=10)
+    axes.set_title(in_plain_letters(title), fontsize=10)
     axes.legend(fontsize=8)
     return figure
+
+
+def in_plain_letters(name: str) -> str:
+    """Write a name so that figures show dollars in it, and take nothing between them for a formula."""
+    return name.replace("$", r"\$")
 
 
 def _mean(records: Sequence[dict[str, Any]], length: int, depth: float) -> float:

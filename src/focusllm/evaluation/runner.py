@@ -10,9 +10,10 @@ from typing import Any
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.cells import Cell, Suite
 from focusllm.evaluation.ending import Ending
+from focusllm.evaluation.resuming import identity_of, opened_run
 from focusllm.evaluation.systems import System
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, Task
-from focusllm.files import append_line, ids_checksum, opened_lines
+from focusllm.files import append_line, ids_checksum
 from focusllm.model import FocusModel
 from focusllm.provenance import hardware, versions
 from focusllm.questions import worded_conversation
@@ -27,12 +28,22 @@ class Grid:
         num_depths: Depths, evenly spread from the start of the text to its end.
         trials: Samples of each length; they take the depths in turn.
         seed: Seed of the run.
+
+    Raises:
+        ConfigurationError: There are no lengths, or a number is less than 1.
     """
 
     lengths: tuple[int, ...]
     num_depths: int = 10
     trials: int = 100
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.lengths or min(*self.lengths, self.num_depths, self.trials) < 1:
+            raise ConfigurationError(
+                f"Lengths, depths and trials must be at least 1, and at least one length; got {list(self.lengths)}, "
+                f"{self.num_depths} and {self.trials}."
+            )
 
     def cells(self) -> Iterator[tuple[int, float, int]]:
         """Yield length, depth and number of every sample."""
@@ -113,7 +124,11 @@ def run_suite(
     Raises:
         InputError: A file holds another run, or samples of other data.
     """
-    runs = {output: _read_run(output, _header(suite, system, model)) for output, system in systems.items()}
+    # The same samples by the same system with the same settings; the rest may differ from one day to the next.
+    free = ("dtype", "versions", "hardware")
+    runs = {
+        output: opened_run(output, _header(suite, system, model), "seed", free) for output, system in systems.items()
+    }
     for cell in suite.cells():
         missing = [output for output, records in runs.items() if cell.seed not in records]
         sample = cell.draw(_encode_of(cell, model)) if missing else None
@@ -137,17 +152,25 @@ def _encode_of(cell: Cell, model: FocusModel) -> Encode:
 
 def _run_sample(cell: Cell, system: System, sample: EvalSample, model: FocusModel) -> dict[str, Any]:
     ending = Ending(tuple(model.encode(stop)[-1] for stop in cell.stops), cell.min_new_tokens)
+    tokenizer: Any = model.tokenizer  # encode() has refused before if there is none
+
+    def written(prompt_ids: list[int], max_new_tokens: int) -> str:
+        return str(tokenizer.decode(system.continue_ids(prompt_ids, max_new_tokens, ending), skip_special_tokens=True))
+
     started = time.perf_counter()
-    output_ids = system.continue_ids(sample.prompt_ids, cell.max_new_tokens, ending)
+    prompt_ids, before = sample.prompt_ids, {}
+    if cell.reasoning is not None:
+        before["reasoning"] = written(prompt_ids, cell.reasoning.max_new_tokens)
+        prompt_ids = _encode_of(cell, model)(cell.reasoning.ask(before["reasoning"]))
+    output = written(prompt_ids, cell.max_new_tokens)
     seconds = time.perf_counter() - started
-    assert model.tokenizer is not None  # encode() has refused before
-    output = str(model.tokenizer.decode(output_ids, skip_special_tokens=True))
     score = cell.score(output, sample)
     return {
         "seed": sample.seed,
         "prompt_checksum": ids_checksum(sample.prompt_ids),
         "length": len(sample.prompt_ids),
         **cell.told,
+        **before,
         "answer": sample.answer,
         "output": output,
         "score": round(score, 4),
@@ -161,19 +184,11 @@ def _header(suite: Suite, system: System, model: FocusModel) -> dict[str, Any]:
         **suite.header,
         "system": system.name,
         "config": system.config.to_dict(),
+        "model": identity_of(model),
         "dtype": str(next(model.parameters()).dtype),
         "versions": versions(),
         "hardware": hardware(model.device),
     }
-
-
-def _read_run(output: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    found, records = opened_lines(output, header)
-    # The same samples by the same system with the same settings; the rest may differ from one day to the next.
-    ours = [name for name in header if name not in ("dtype", "versions", "hardware")]
-    if different := [name for name in ours if found.get(name) != header[name]]:
-        raise InputError(f"{output} holds another run: {different} differ. Give another --output, or move the file.")
-    return {record["seed"]: record for record in records}
 
 
 def _check_same(output: Path, cell: Cell, record: dict[str, Any]) -> None:

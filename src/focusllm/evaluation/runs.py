@@ -64,13 +64,21 @@ class Run(WrittenRun):
         return by_group(self.records)
 
     def difference_to(self, other: "Run") -> tuple[int, float, tuple[float, float]] | None:
-        """Compare with another system on the samples both have: their number, the difference and its 95% interval."""
-        theirs = {record["seed"]: score_of(record) for record in other.records}
-        both = [record for record in self.records if record["seed"] in theirs]
+        """Compare with another system on the samples both have: their number, the difference and its 95% interval.
+
+        Subsets of a published benchmark count alike, as in the mean of their scores.
+        """
+        ours, theirs = ({_sample_of(one): one for one in run.records} for run in (self, other))
+        both = [sample for sample in ours if sample in theirs]
         if not both:
             return None
-        scores, others = [score_of(record) for record in both], [theirs[record["seed"]] for record in both]
-        return len(both), *paired_difference(scores, others)
+        scores, others = ([score_of(run[sample]) for sample in both] for run in (ours, theirs))
+        return len(both), *paired_difference(scores, others, [ours[sample].get("subset") for sample in both])
+
+
+def _sample_of(record: dict[str, Any]) -> tuple[Any, ...]:
+    """Return what tells a sample from others: beside its seed, its depth, or the file it comes from."""
+    return record["seed"], record.get("depth"), record.get("data_checksum")
 
 
 def title_of(header: dict[str, Any]) -> str:
@@ -78,7 +86,8 @@ def title_of(header: dict[str, Any]) -> str:
     if "protocol" not in header:
         return header["task"]
     templates = f", {header['templates']} templates" if "templates" in header else ""
-    return f"{header['task']}, {header['protocol']} protocol{templates}{', chat' if header['is_chat'] else ''}"
+    chat, reasoning = ", chat" if header["is_chat"] else "", ", reasoning" if "reasoning" in header else ""
+    return f"{header['task']}, {header['protocol']} protocol{templates}{chat}{reasoning}"
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
@@ -111,17 +120,30 @@ def read_runs(
     Raises:
         InputError: A file is not a run's, or holds nothing yet.
     """
-    runs = sorted((_read(path, make, what) for path in files), key=lambda run: run.task)
-    labels = [(run.task, run.label) for run in runs]
-    return [
-        replace(run, label=f"{run.label}, {run.path.parent.name}") if labels.count((run.task, run.label)) > 1 else run
-        for run in runs
-    ]
+    # However a file is named, it is one run.
+    named = {path.resolve(): path for path in files}
+    runs = sorted((_read(path, make, what) for path in named.values()), key=lambda run: run.task)
+    alike: dict[tuple[str, str], list[Path]] = {}
+    for run in runs:
+        alike.setdefault((run.task, run.label), []).append(run.path)
+    places = {path: place for paths in alike.values() if len(paths) > 1 for path, place in _told_apart(paths).items()}
+    return [replace(run, label=f"{run.label}, {places[run.path]}") if run.path in places else run for run in runs]
+
+
+def _told_apart(files: Sequence[Path]) -> dict[Path, str]:
+    """Return of each file's folders the last ones, as many as it takes for no two to be the same."""
+    folders = {file: file.resolve().parent.parts for file in files}
+    for count in range(1, max(map(len, folders.values())) + 1):
+        names = {file: "/".join(parts[-count:]) for file, parts in folders.items()}
+        if len(set(names.values())) == len(names):
+            return names
+    # Files of one folder.
+    return {file: str(file) for file in files}
 
 
 def _read(path: Path, make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str) -> R:
     try:
-        header, *records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        header, *records = _lines_of(path.read_text(encoding="utf-8"))
         run = make(path, header, records)
         if not records:
             raise InputError(f"{path} holds no {what} yet.")
@@ -130,3 +152,13 @@ def _read(path: Path, make: Callable[[Path, dict[str, Any], list[dict[str, Any]]
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a run's file: {error}") from error
     return run
+
+
+def _lines_of(text: str) -> list[Any]:
+    """Return what the lines of a file say, without the last one if its writing was cut short, or is still going on."""
+    *lines, rest = text.split("\n")
+    said = [json.loads(line) for line in lines]
+    try:
+        return [*said, json.loads(rest)]
+    except json.JSONDecodeError:
+        return said

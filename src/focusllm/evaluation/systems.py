@@ -5,18 +5,13 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from focusllm.cache.chunks import ChunkCache
-from focusllm.chunking import SplitSequence
+from focusllm.chunking import SplitSequence, block
 from focusllm.condensing.bases import pad_token_id_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.generate import FocusGenerator, decode, generation_config_for
-from focusllm.evaluation.baselines import (
-    BestChunkSystem,
-    RetrievalSystem,
-    StreamingSystem,
-    StretchedSystem,
-    TruncatedSystem,
-)
+from focusllm.evaluation.baselines import StreamingSystem, StretchedSystem, TruncatedSystem
+from focusllm.evaluation.chunk_baselines import BestChunkSystem, RetrievalSystem
 from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.model import FocusModel
 
@@ -60,7 +55,8 @@ class Reading:
     def of(self, engine: FocusEngine, sequence: SplitSequence) -> ChunkCache:
         """Return the chunks of a sequence."""
         if sequence.chunks != self._chunks:
-            self._cache = ChunkCache()  # what is not needed any more makes room first
+            # What is not needed any more makes room first; a reading that is cut short leaves nothing.
+            self._chunks, self._cache = (), ChunkCache()
             prompt_length = min(engine.config.dynamic_prompt_length, len(sequence.local)) + 1
             self._cache = engine.index([sequence.chunks], [prompt_length])
             self._chunks = sequence.chunks
@@ -105,13 +101,25 @@ class FocusSystem:
         return self._config
 
     def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
-        """Decode greedily."""
+        """Decode greedily, and leave the model with the settings it had."""
         engine: FocusEngine = self._model._engine
-        engine.config = self._config
+        with engine.turns:
+            before, engine.config = engine.config, self._config
+            try:
+                return self._decoded(engine, prompt_ids, max_new_tokens, ending)
+            finally:
+                engine.config = before
+
+    def _decoded(
+        self, engine: FocusEngine, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending
+    ) -> list[int]:
         padding = pad_token_id_of(self._model.base, self._model.tokenizer)
         chosen = {"max_new_tokens": max_new_tokens, "do_sample": False, **ending.settings(self._model.base)}
         decoding = generation_config_for(self._model.base, None, chosen, padding)
-        [sequence] = engine.split([prompt_ids], max_new_tokens)
+        [sequence] = engine.split([prompt_ids], max_new_tokens + 1)
+        if not sequence.chunks:
+            # What is kept whole begins with BOS as chunks' local contexts do, and other systems' prompts.
+            sequence = SplitSequence((), block(prompt_ids, engine.local_bos))
         chunks = self._reading.of(engine, sequence) if sequence.chunks else None
         generator = FocusGenerator(engine, [sequence], chunks)
         return decode(generator, [prompt_ids], decoding, tokenizer=self._model.tokenizer).sequences[0].tolist()

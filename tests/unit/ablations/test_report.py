@@ -1,10 +1,12 @@
 """What an ablation's table says, against sums made by hand."""
 
+import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from focusllm.ablations.report import ablation_table, outcomes
+from focusllm.ablations.report import ablation_table, draw_ablation, outcomes
 from focusllm.ablations.run import Records
 from focusllm.ablations.settings import Ablation, Variant
 
@@ -43,3 +45,29 @@ def test_the_table_has_a_line_for_each_and_compares_the_first_with_nothing() -> 
     assert lines[3].endswith("| -50.0% | -100.0% to +0.0% |")
     # Two variants with the same scores differ by nothing, which is said.
     assert lines[5].endswith("| +0.0% | +0.0% to +0.0% |")
+
+
+def test_samples_of_an_earlier_run_that_the_first_variant_lacks_are_not_compared() -> None:
+    """An ablation that is run again with fewer samples, and another first variant, finds the others' of before."""
+    first, second = run(1, 0), run(0, 0, 1, 1)
+    more = {("whole", "passkey", 0): first, ("whole", "passkey", 1): first, ("half", "passkey", 0): second}
+    _, half = outcomes(replace(ABLATION, lengths=(100,)), more)
+    assert half.score == 0.5
+    assert half.difference[0] == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("score", [0.0, 0.1, 0.3, 1.0])
+def test_scores_that_are_all_the_same_are_drawn(score: float) -> None:
+    """The mean of equal scores and the ends of its interval differ in the last digit at some counts."""
+    for count in range(1, 40):
+        record = {("whole", "passkey", 0): run(*[score] * count), ("half", "passkey", 0): run(*[score] * count)}
+        figure = draw_ablation(list(outcomes(replace(ABLATION, lengths=(100,)), record)))
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["whole", "half"]
+    figure.savefig(io.BytesIO())
+
+
+def test_names_are_no_formulas() -> None:
+    named = replace(ABLATION, variants=(Variant("$a_$"), Variant("$b^$ $")), lengths=(100,))
+    records = {(variant.name, "passkey", 0): run(1, 0) for variant in named.variants}
+    draw_ablation(list(outcomes(named, records))).savefig(io.BytesIO())

@@ -9,7 +9,15 @@ import torch
 
 from focusllm import FocusModel
 from focusllm.errors import ConfigurationError, InputError, StateError, WindowError
-from focusllm.evaluation.perplexity import Perplexity, Segment, by_position, perplexity_table, run_perplexity
+from focusllm.evaluation.continuations import ContinuationScorer
+from focusllm.evaluation.perplexity import (
+    Perplexity,
+    Segment,
+    SegmentedText,
+    by_position,
+    perplexity_table,
+    run_perplexity,
+)
 from tiny import BOS, SMALL, random_ids, tiny_model, tiny_tokenizer
 
 CONFIG = replace(SMALL, local_refresh="cached", candidate_refresh=0, chunk_length=12, local_length=16)
@@ -80,6 +88,14 @@ def test_positions_double_and_the_mean_is_over_tokens() -> None:
     assert "| 16 to 32 | 20.09 |" in perplexity_table(found)
 
 
+@pytest.mark.parametrize("loss", [800.0, math.inf, math.nan])
+def test_losses_of_a_broken_base_have_a_line(loss: float) -> None:
+    [first, second] = by_position([Segment(0, 1.0, 8), Segment(8, 1.0, 8), Segment(16, loss, 8)], first_end=16)
+    assert first.perplexity == pytest.approx(math.e)
+    assert second.perplexity == pytest.approx(math.nan if math.isnan(loss) else math.inf, nan_ok=True)
+    assert f"| 16 to 32 | {second.perplexity} |" in perplexity_table([first, second])
+
+
 def test_what_cannot_be_scored_says_why() -> None:
     model = tiny_model(config=CONFIG)
     with pytest.raises(ConfigurationError, match="'cached'"):
@@ -93,3 +109,27 @@ def test_what_cannot_be_scored_says_why() -> None:
         model._engine.score(state, [TEXT[:50]])
     with pytest.raises(StateError, match="already advanced"):
         model._engine.score(state, [TEXT[:2]])
+
+
+def test_what_does_not_fit_is_said_before_anything_is_run() -> None:
+    # So many candidates that the last segments have no room; the first ones would have had.
+    with pytest.raises(WindowError, match="candidates"):
+        Perplexity(tiny_model(config=replace(CONFIG, chunk_length=4)), TEXT, STRIDE)
+    with pytest.raises(WindowError, match="A chunk of 60"):
+        Perplexity(tiny_model(config=replace(CONFIG, chunk_length=60)), TEXT, STRIDE)
+    # The base has no chunks.
+    assert Perplexity(tiny_model(config=replace(CONFIG, chunk_length=4)), TEXT, STRIDE, by_base=True).text
+
+
+@pytest.mark.parametrize("num_tokens", [64, 120])
+def test_no_token_is_foreseen_from_itself(num_tokens: int) -> None:
+    """A local context longer than all that comes before a segment would take its chunks from what comes behind."""
+    model = tiny_model(config=replace(CONFIG, local_length=60))
+    with pytest.raises(WindowError, match="local tokens"):
+        Perplexity(model, TEXT[:num_tokens], STRIDE)
+    text = SegmentedText(model, TEXT[:num_tokens], STRIDE)
+    for start in text.starts():
+        before = text.split(start)
+        assert [token for part in (*before.chunks, before.local) for token in part] in (TEXT[:start], TEXT[:1])
+    with pytest.raises(WindowError, match="local tokens"):
+        ContinuationScorer(model, STRIDE).scores(TEXT[:57], [TEXT[57:65]])

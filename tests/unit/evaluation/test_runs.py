@@ -1,7 +1,10 @@
 """Runs read again: intervals, differences between systems, tables."""
 
+import csv
 import json
 import math
+import re
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +12,10 @@ import numpy as np
 import pytest
 
 from focusllm.errors import InputError
-from focusllm.evaluation.intervals import paired_difference, score_interval, wilson_interval
+from focusllm.evaluation.intervals import bootstrap_interval, paired_difference, score_interval, wilson_interval
 from focusllm.evaluation.page import html_page, markdown_page
 from focusllm.evaluation.perplexity_report import find_perplexities
-from focusllm.evaluation.report import csv_table
+from focusllm.evaluation.report import csv_table, mean_of_subsets
 from focusllm.evaluation.runs import find_runs
 
 
@@ -37,6 +40,19 @@ def test_intervals_of_scores() -> None:
     assert score_interval(scores.tolist()) == (low, high)
 
 
+def test_intervals_of_long_runs_take_little_memory() -> None:
+    """The same numbers as in one go, a part at a time."""
+    values = np.random.default_rng(3).random(1000)
+    drawn = np.random.default_rng(0).choice(values, size=(10_000, len(values)))
+    wanted = tuple(np.percentile(drawn.mean(axis=1), [2.5, 97.5]))
+    del drawn
+    tracemalloc.start()
+    assert bootstrap_interval(values.tolist()) == wanted
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40_000_000
+
+
 def test_paired_differences_are_far_surer_than_unpaired_ones() -> None:
     hardness = np.random.default_rng(2).random(100)
     ours, theirs = (hardness + 0.05).tolist(), hardness.tolist()
@@ -45,6 +61,32 @@ def test_paired_differences_are_far_surer_than_unpaired_ones() -> None:
     assert high - low < 1e-6
     unpaired = score_interval(ours)
     assert unpaired[1] - unpaired[0] > 0.1
+
+
+def test_the_difference_of_published_runs_is_that_of_their_means_of_subsets(tmp_path: Path) -> None:
+    """A large subset outweighs no small one, in the difference as in the mean."""
+    scores = {
+        "ours": {"large": [1.0, 1.0, 0.0] * 100, "small": [0.0, 0.1] * 10},
+        "base": {"large": [0.0, 1.0, 0.0] * 100},
+    }
+    scores["base"]["small"] = [1.0, 0.8] * 10
+    for system, by_subset in scores.items():
+        told = {"groups": [], "data_checksum": "x", "seconds": 1.0, "is_right": False, "length": 9}
+        records = [
+            {"seed": f"{subset}/{n}", "subset": subset, "score": score, **told}
+            for subset, some in by_subset.items()
+            for n, score in enumerate(some)
+        ]
+        header = {"task": "longbench", "system": system}
+        (tmp_path / system).mkdir()
+        (tmp_path / system / "samples.jsonl").write_text("".join(f"{json.dumps(one)}\n" for one in [header, *records]))
+    ours, base = sorted(find_runs([tmp_path]), key=lambda run: run.label, reverse=True)
+    means = [mean_of_subsets(run.records) for run in (ours, base)]
+    count, difference, (low, high) = ours.difference_to(base)  # type: ignore[misc]
+    assert (count, difference) == (320, pytest.approx(means[0][1] - means[1][1]))  # type: ignore[index]
+    # The spread of a third that gained 1, of two halves that lost 1 and 0.7, and of their mean.
+    half = 1.96 * (2 / 9 / 300 + 0.15**2 / 20) ** 0.5 / 2
+    assert (low, high) == (pytest.approx(difference - half, abs=0.004), pytest.approx(difference + half, abs=0.004))
 
 
 def test_runs_are_found_in_folders_and_told_apart(tmp_path: Path) -> None:
@@ -66,6 +108,83 @@ def test_runs_are_found_in_folders_and_told_apart(tmp_path: Path) -> None:
     assert "62.5% [" in page
     assert "+37.5" in page or "-37.5" in page
     assert "LLaMA-2-7B" in page
+
+
+def test_runs_of_suites_are_told_apart_by_the_folders_that_differ(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for suite in ("one", "two"):
+        for task in ("lines", "facts"):
+            write_run(tmp_path / suite / task, [1.0], task=task)
+    # Named twice, a folder is there once.
+    monkeypatch.chdir(tmp_path)
+    runs = find_runs([Path("one"), tmp_path / "one", tmp_path / "two"])
+    assert [run.label for run in runs] == [
+        f"ours, {suite}/{task}" for task in ("facts", "lines") for suite in ("one", "two")
+    ]
+    # Files of one folder go by their own names.
+    (tmp_path / "one" / "lines" / "more.jsonl").write_text((tmp_path / "two" / "lines" / "samples.jsonl").read_text())
+    own, more = find_runs([tmp_path / "one" / "lines", tmp_path / "one" / "lines" / "more.jsonl"])
+    assert own.label != more.label == f"ours, {tmp_path}/one/lines/more.jsonl"
+
+
+@pytest.mark.parametrize("told", ["depth", "data_checksum"])
+def test_samples_of_other_depths_or_files_are_not_compared(tmp_path: Path, told: str) -> None:
+    """Runs with another number of depths, or of another version of a data file, have the same seeds."""
+    for name, other in (("one", 0.25), ("two", 0.75)):
+        write_run(tmp_path / name, [1.0, 1.0, 0.0])
+        path = tmp_path / name / "samples.jsonl"
+        header, first, *others = map(json.loads, path.read_text().splitlines())
+        path.write_text(
+            "".join(json.dumps(line) + "\n" for line in [header, first, *({**o, told: other} for o in others)])
+        )
+    one, two = find_runs([tmp_path])
+    assert one.difference_to(two) == (1, 0.0, (0.0, 0.0))
+
+
+def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", [1.0, 0.0])
+    path = tmp_path / "run" / "samples.jsonl"
+    whole = path.read_text()
+    for text, scores in (
+        (whole + '{"seed": "s/2", "le', (1.0, 0.0)),
+        (whole.rstrip("\n"), (1.0, 0.0)),
+        (whole[:-20], (1.0,)),
+    ):
+        path.write_text(text)
+        [run] = find_runs([tmp_path])
+        assert run.results[0].scores == scores
+        # To read a run changes nothing.
+        assert path.read_text() == text
+    path.write_text(whole.replace("}", "", 2))
+    with pytest.raises(InputError, match="is not a run's file"):
+        find_runs([tmp_path])
+
+
+def test_names_and_outputs_of_any_kind_are_shown_as_they_are(tmp_path: Path) -> None:
+    names = ["a|b", "<b>&\"'", "über", "$x_$ and $y"]
+    for name in names:
+        write_run(tmp_path / name, [1.0, 0.5], system=name)
+    runs = find_runs([tmp_path])
+    page = markdown_page(runs, [], "Title")
+    head = page[page.index("| score in") :].splitlines()[:4]
+    # As many cells in every row.
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in head} == {3}
+    assert "| a\\|b | " in page
+    assert "&lt;b&gt;&amp;&quot;&#x27;" in (html := html_page(runs, [], "Title"))
+    assert "<b>" not in html
+    rows = csv.reader(csv_table(runs, []).splitlines())
+    assert {row[1] for row in rows} == {"system", *names}
+
+
+def test_a_run_without_depths_has_no_heat_map(tmp_path: Path) -> None:
+    write_run(tmp_path / "with", [1.0])
+    header, record = map(json.loads, (tmp_path / "with" / "samples.jsonl").read_text().splitlines())
+    del record["depth"]
+    (tmp_path / "without").mkdir()
+    (tmp_path / "without" / "samples.jsonl").write_text(f"{json.dumps(header)}\n{json.dumps(record)}\n")
+    pages = [html_page(find_runs([tmp_path / name]), [], "Title") for name in ("with", "without")]
+    assert [page.count("data:image/png") for page in pages] == [2, 1]
 
 
 def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
@@ -109,6 +228,11 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
     (tmp_path / "e").mkdir()
     with pytest.raises(InputError, match="There are no runs"):
         find_runs([tmp_path / "e"])
+
+
+def test_losses_beyond_all_numbers_are_drawn(tmp_path: Path) -> None:
+    write_perplexity(tmp_path / "a", [1.0, 1.0, 800.0, math.inf, math.nan], "ours")
+    assert "data:image/png" in html_page([], find_perplexities([tmp_path]), "Title")
 
 
 def test_what_is_no_run_over_a_text_is_said(tmp_path: Path) -> None:

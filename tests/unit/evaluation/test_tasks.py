@@ -1,15 +1,18 @@
 """Generators: needles are there once, oracles that read the text are right, empty answers wrong, lengths exact."""
 
+import gc
 import json
 import re
 from collections import Counter
 from itertools import pairwise
 from typing import Any
+from weakref import ref
 
 import pytest
 
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import wilson_interval
+from focusllm.evaluation.tasks import facts, haystack
 from focusllm.evaluation.tasks.haystack import spread
 from focusllm.evaluation.tasks.passkey import FILLER
 from focusllm.evaluation.tasks.registry import SUITE, TASKS
@@ -184,6 +187,33 @@ def test_empty_and_foreign_answers_are_wrong_and_samples_can_be_drawn_again(task
 def test_a_length_that_cannot_hold_it_is_an_error(task: Task) -> None:
     with pytest.raises(InputError, match=r"needs (at least|more than)"):
         task.draw(encode, 40, 0.5, "s")
+
+
+class Encoder:
+    """Encodes as a model does: by a method of its own."""
+
+    def __init__(self) -> None:
+        self.num_characters = 0
+
+    def encode(self, text: str) -> list[int]:
+        self.num_characters += len(text)
+        return encode(text)
+
+
+@pytest.mark.parametrize("name", ["facts", "niah-single-2"])
+def test_text_is_encoded_once_and_keeps_no_model_alive(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ablation asks one model after the other: those it is done with must be let go of."""
+    for module in (facts, haystack):
+        monkeypatch.setattr(module, "installation_texts", lambda _: ("A line of text.\n" * 1000,))
+    encoder = Encoder()
+    TASKS[name].draw(encoder.encode, 3000, 0.5, "s/0")
+    at_first, encoder.num_characters = encoder.num_characters, 0
+    TASKS[name].draw(encoder.encode, 3000, 0.5, "s/1")
+    assert 0 < encoder.num_characters < 1000 < at_first
+    gone = ref(encoder)
+    del encoder
+    gc.collect()
+    assert gone() is None
 
 
 def test_the_filler_of_passkeys_is_long() -> None:

@@ -36,8 +36,10 @@ class Babilong(PublishedBenchmark):
 
     name = "babilong"
 
-    def __init__(self, folder: Path, protocol: str = "official", templates: str | None = None) -> None:
-        super().__init__(folder, protocol, templates)
+    def __init__(
+        self, folder: Path, protocol: str = "official", templates: str | None = None, reasons: bool = False
+    ) -> None:
+        super().__init__(folder, protocol, templates, reasons)
         self._prompts = found(folder, ["babilong/prompts.py", "prompts.py"], "prompt file")
         self._metrics = found(folder, ["babilong/metrics.py", "metrics.py"], "file of labels")
         self._template = python_value(self._prompts, "DEFAULT_TEMPLATE")

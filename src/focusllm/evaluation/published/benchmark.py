@@ -23,12 +23,15 @@ class PublishedQuestion:
         answers: What is right; read by people.
         score: Says how right an output is, 0 to 1, by the benchmark's rule.
         groups: The benchmark's own groups that it counts in, beside its subset.
+        ask: Words the prompt that asks for the answer, of the reasoning that the first prompt asked for; ``None`` where
+            that asks for the answer.
     """
 
     prompt: str
     answers: tuple[str, ...]
     score: Callable[[str], float]
     groups: tuple[str, ...] = ()
+    ask: Callable[[str], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class Subset:
         stops: Texts of one token that end an answer.
         min_new_tokens: How many tokens come before any end.
         is_bare: Whether its prompts stay outside a chat template.
+        reasoning_tokens: How many tokens reasoning may take, where there is any.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Subset:
     stops: tuple[str, ...] = ()
     min_new_tokens: int = 0
     is_bare: bool = False
+    reasoning_tokens: int = 0
 
 
 class PublishedBenchmark(ABC):
@@ -61,9 +66,10 @@ class PublishedBenchmark(ABC):
         folder: A clone of the benchmark's repository, its data in it.
         protocol: One of :data:`PROTOCOLS`.
         templates: Which of the benchmark's sets of templates; its own default if not given.
+        reasons: Whether reasoning is asked for, and the answer behind it.
 
     Raises:
-        ConfigurationError: The benchmark knows no such protocol or set.
+        ConfigurationError: The benchmark knows no such protocol or set, or no reasoning.
         InputError: The folder or a prompt file is missing, or is not as the benchmark publishes it.
     """
 
@@ -71,14 +77,19 @@ class PublishedBenchmark(ABC):
     version: ClassVar[int] = 1
     protocols: ClassVar[tuple[str, ...]] = ("official",)
     has_templates: ClassVar[bool] = False
+    has_reasoning: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, protocol: str = "official", templates: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, protocol: str = "official", templates: str | None = None, reasons: bool = False
+    ) -> None:
         if protocol not in self.protocols:
             raise ConfigurationError(
                 f"--protocol must be {' or '.join(self.protocols)} for {self.name}; got {protocol!r}."
             )
         if templates is not None and not self.has_templates:
             raise ConfigurationError(f"--templates belongs to infinitebench; {self.name} has one set of templates.")
+        if reasons and not self.has_reasoning:
+            raise ConfigurationError(f"--reasoning belongs to longbench-v2; {self.name} asks for answers at once.")
         self.folder, self.protocol, self.is_paper = folder, protocol, protocol == "paper"
 
     @property

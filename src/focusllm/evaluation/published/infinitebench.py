@@ -106,8 +106,10 @@ class InfiniteBench(PublishedBenchmark):
     protocols = PROTOCOLS
     has_templates = True
 
-    def __init__(self, folder: Path, protocol: str = "official", templates: str | None = None) -> None:
-        super().__init__(folder, protocol, templates)
+    def __init__(
+        self, folder: Path, protocol: str = "official", templates: str | None = None, reasons: bool = False
+    ) -> None:
+        super().__init__(folder, protocol, templates, reasons)
         self._set = templates or "yarn_mistral"
         self._prompts = found(folder, ["src/prompt.py"], "prompt file")
         self._limits = found(folder, ["src/eval_utils.py"], "file of limits")

@@ -77,8 +77,10 @@ class LongBench(PublishedBenchmark):
     protocols = PROTOCOLS
     suffix = ""
 
-    def __init__(self, folder: Path, protocol: str = "official", templates: str | None = None) -> None:
-        super().__init__(folder, protocol, templates)
+    def __init__(
+        self, folder: Path, protocol: str = "official", templates: str | None = None, reasons: bool = False
+    ) -> None:
+        super().__init__(folder, protocol, templates, reasons)
         names = ("dataset2prompt.json", "dataset2maxlen.json")
         places = [[f"{place}config/{name}" for place in ("", "LongBench/")] for name in names]
         self._prompts, self._limits = (found(folder, place, "prompt file") for place in places)

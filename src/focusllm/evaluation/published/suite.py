@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from focusllm.errors import ConfigurationError, InputError
-from focusllm.evaluation.cells import Cell
+from focusllm.evaluation.cells import Cell, Reasoning
 from focusllm.evaluation.published.babilong import Babilong
 from focusllm.evaluation.published.benchmark import PublishedBenchmark, PublishedQuestion, Subset
 from focusllm.evaluation.published.files import Fields, samples_of
@@ -18,7 +18,7 @@ from focusllm.evaluation.published.longbench_v2 import LongBenchV2
 from focusllm.evaluation.tasks.sample import Encode, EvalSample
 from focusllm.files import checksum, file_checksum
 
-PUBLISHED: dict[str, Callable[[Path, str, str | None], PublishedBenchmark]] = {
+PUBLISHED: dict[str, Callable[[Path, str, str | None, bool], PublishedBenchmark]] = {
     kind.name: kind for kind in (LongBench, LongBenchE, LongBenchV2, InfiniteBench, Babilong)
 }
 
@@ -34,6 +34,7 @@ class Choice:
         trials: The first so many samples of each subset; all, if not given.
         templates: Which of the benchmark's sets of templates.
         is_chat: Whether prompts are worded by the tokenizer's chat template.
+        reasons: Whether reasoning is asked for, and the answer behind it.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Choice:
     trials: int | None = None
     templates: str | None = None
     is_chat: bool = False
+    reasons: bool = False
 
 
 class PublishedSuite:
@@ -52,14 +54,14 @@ class PublishedSuite:
         choice: What is run.
 
     Raises:
-        ConfigurationError: A protocol, subset or number of samples is not to be had.
+        ConfigurationError: A protocol, subset, reasoning or number of samples is not to be had.
         InputError: A file is missing, or not as the benchmark publishes it.
     """
 
     def __init__(self, name: str, choice: Choice) -> None:
         if choice.trials is not None and choice.trials < 1:
             raise ConfigurationError(f"--trials must be at least 1; got {choice.trials}.")
-        self._benchmark = PUBLISHED[name](choice.folder, choice.protocol, choice.templates)
+        self._benchmark = PUBLISHED[name](choice.folder, choice.protocol, choice.templates, choice.reasons)
         self._choice = choice
         self._subsets = self._benchmark.open(choice.subsets)
         self._checksums = {subset.name: file_checksum(subset.path) for subset in self._subsets}
@@ -105,6 +107,7 @@ class PublishedSuite:
                         "groups": list(question.groups),
                         "data_checksum": self._checksums[subset.name],
                     },
+                    None if question.ask is None else Reasoning(subset.reasoning_tokens, question.ask),
                 )
 
     def _samples(self, subset: Subset) -> Iterator[Fields]:
@@ -114,8 +117,11 @@ class PublishedSuite:
         """Make every question once, so that damage is found before hours are spent, and count them."""
         count = 0
         for fields in self._samples(subset):
+            question = subset.question(fields)
             # Scoring, too: what a rule needs may be missing from the answers, or not be installed.
-            subset.question(fields).score("")
+            question.score("")
+            if question.ask is not None:
+                question.ask("")
             count += 1
         if count == 0:
             raise InputError(f"{subset.path} holds no samples.")

@@ -9,10 +9,9 @@ line is the value, letter for letter.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 from focusllm.bundled.text import installation_texts, installation_words
-from focusllm.evaluation.tasks.haystack import check_room
+from focusllm.evaluation.tasks.haystack import check_room, kept_with_encoder
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 
 WORDINGS = (
@@ -136,6 +135,6 @@ def _real_text(encode: Encode, rng: random.Random, num_tokens: int) -> list[int]
     return (tokens * repeats)[start : start + num_tokens] if repeats > 1 else tokens[start : start + num_tokens]
 
 
-@cache
+@kept_with_encoder
 def _evaluation_tokens(encode: Encode) -> list[int]:
     return encode("".join(installation_texts("evaluation")))

@@ -1,9 +1,10 @@
 """Putting a long text together: introduction, filler with needles in it, question; to the token. Source: ours."""
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import wraps
 from itertools import chain, cycle, islice
-from typing import TypeVar
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from focusllm.bundled.text import installation_texts
 from focusllm.errors import InputError
@@ -12,6 +13,20 @@ from focusllm.evaluation.tasks.sample import Encode
 T = TypeVar("T")
 # Gives lines of filler, as token ids, that have at least so many tokens together.
 Filler = Callable[[int], Sequence[Sequence[int]]]
+
+
+def kept_with_encoder(make: Callable[[Encode], T]) -> Callable[[Encode], T]:
+    """Keep what is made once of a way to encode, for as long as the model is there that encodes, and no longer."""
+    kept: WeakKeyDictionary[Any, T] = WeakKeyDictionary()
+
+    @wraps(make)
+    def made(encode: Encode) -> T:
+        owner = getattr(encode, "__self__", encode)
+        if owner not in kept:
+            kept[owner] = make(encode)
+        return kept[owner]
+
+    return made
 
 
 def spread(depth: float, count: int) -> list[float]:
@@ -130,7 +145,7 @@ def real_text(encode: Encode, start: float) -> Filler:
     return fill
 
 
-@cache
+@kept_with_encoder
 def _evaluation_lines(encode: Encode) -> tuple[tuple[int, ...], ...]:
     lines = "".join(installation_texts("evaluation")).splitlines(keepends=True)
     return tuple(tuple(encode(line)) for line in lines if line.strip())

@@ -2,17 +2,21 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from focusllm import FocusConfig, FocusModel
 from focusllm.errors import ConfigurationError, FocusError, InputError, MissingDependencyError
 from focusllm.evaluation.cells import Cell
+from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.evaluation.published.files import python_value, samples_of
 from focusllm.evaluation.published.suite import PUBLISHED, Choice, PublishedSuite
 from focusllm.evaluation.published.templates import filled, instruction_behind
+from focusllm.evaluation.runner import run_suite
+from focusllm.evaluation.runs import title_of
 from published_folders import (
     FOLDERS,
     LONG_TEXT,
@@ -24,6 +28,7 @@ from published_folders import (
     longbench_v2_folder,
     write,
 )
+from tiny import SMALL, tiny_base, tiny_tokenizer
 
 
 def cells(name: str, folder: Path, **choice: Any) -> list[Cell]:
@@ -102,6 +107,57 @@ def test_longbench_v2_fills_dollars_once(tmp_path: Path) -> None:
     assert hard.max_new_tokens == 128
     assert score_of(hard, "The correct answer is (B).") == 1
     assert score_of(hard, "B") == 0
+
+
+class Spoken:
+    """A system that says what it was told to, and remembers what it was asked."""
+
+    name = "spoken"
+    config = FocusConfig()
+
+    def __init__(self, model: FocusModel, *outputs: str) -> None:
+        self._model, self._outputs = model, list(outputs)
+        self.asked: list[tuple[str, int]] = []
+
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
+        self.asked.append((str(self._model.tokenizer.decode(list(prompt_ids))), max_new_tokens))  # type: ignore[union-attr]
+        return self._model.encode(self._outputs.pop(0))
+
+
+def test_longbench_v2_asks_for_the_answer_behind_the_reasoning(tmp_path: Path) -> None:
+    folder, path = longbench_v2_folder(tmp_path), tmp_path / "out" / "samples.jsonl"
+    model = FocusModel(tiny_base(vocab_size=259), SMALL, tiny_tokenizer())
+    suite = PublishedSuite("longbench-v2", Choice(folder, reasons=True))
+    said = " The correct answer is (B), since $Q$.\n"
+    spoken = Spoken(model, said, "The correct answer is (A).", "", "The correct answer is (B).")
+    wrong, right = run_suite(suite, {path: spoken}, model)[path]
+    # The reasoning is not scored, nor filled again; without any, the answer is asked for all the same.
+    assert (wrong["score"], right["score"]) == (0, 1)
+    assert (wrong["reasoning"], right["reasoning"]) == (said, "")
+    choices = "What? choice A/choice B/choice C/choice D"
+    first = f"{LONG_TEXT} costs $Q$\n{choices} Think:"
+    assert spoken.asked == [
+        (first, 1024), (f"No text. {choices} Thought: {said.strip()} Which?", 128),
+        (first, 1024), (f"No text. {choices} Thought:  Which?", 128),
+    ]  # fmt: skip
+    assert wrong["length"] == len(first)
+    header = json.loads(path.read_text().splitlines()[0])
+    assert (header["reasoning"], title_of(header)) == (True, "longbench-v2, official protocol, reasoning")
+    # It is another run than one without, in both directions.
+    at_once = PublishedSuite("longbench-v2", Choice(folder))
+    with pytest.raises(InputError, match=r"holds another run: \['prompts_checksum', 'reasoning'\] differ"):
+        run_suite(at_once, {path: spoken}, model)
+    records = run_suite(at_once, {tmp_path / "other.jsonl": Spoken(model, "A", "B")}, model)
+    assert not any("reasoning" in record for found in records.values() for record in found)
+
+
+def test_reasoning_is_worded_as_a_chat_in_both_turns(tmp_path: Path) -> None:
+    model = FocusModel(tiny_base(vocab_size=259), SMALL, tiny_tokenizer())
+    model.tokenizer.chat_template = "{% for m in messages %}<u>{{ m['content'] }}</u>{% endfor %}"  # type: ignore[union-attr]
+    suite = PublishedSuite("longbench-v2", Choice(longbench_v2_folder(tmp_path), trials=1, is_chat=True, reasons=True))
+    spoken = Spoken(model, "So.", "B")
+    run_suite(suite, {tmp_path / "samples.jsonl": spoken}, model)
+    assert all(prompt.startswith("<u>") and prompt.endswith("</u>") for prompt, _ in spoken.asked)
 
 
 def test_infinitebench_is_asked_as_its_files_say(tmp_path: Path) -> None:
@@ -192,6 +248,8 @@ SAMPLE = json.dumps(longbench_sample())
         ("longbench", changed(DATA, "\n"), "hotpotqa.jsonl holds no samples"),
         ("longbench-v2", removed("prompts/0shot.txt"), "looked for prompts/0shot.txt"),
         ("longbench-v2", changed("data.json", "[{}]"), "sample 1 has no field"),
+        ("longbench-v2+", removed("prompts/0shot_cot_ans.txt"), "looked for prompts/0shot_cot_ans.txt"),
+        ("longbench-v2+", changed("prompts/0shot_cot_ans.txt", "$COT$ $WHY$"), r"asks for \$WHY\$; a sample has"),
         ("longbench-v2", changed("data.json", "[{}"), "is not JSON"),
         ("infinitebench", removed("src/eval_utils.py"), "looked for src/eval_utils.py"),
         ("infinitebench", changed("src/prompt.py", "yarn_mistral_templates = dict()"), "no plain value"),
@@ -221,10 +279,11 @@ SAMPLE = json.dumps(longbench_sample())
 def test_damage_is_named_before_anything_is_run(
     tmp_path: Path, name: str, damage: Callable[[Path], None], words: str
 ) -> None:
-    folder = FOLDERS[name](tmp_path)
+    benchmark = name.rstrip("+")
+    folder = FOLDERS[benchmark](tmp_path)
     damage(folder)
     with pytest.raises(InputError, match=words):
-        PublishedSuite(name, Choice(folder))
+        PublishedSuite(benchmark, Choice(folder, reasons=name.endswith("+")))
 
 
 @pytest.mark.parametrize(
@@ -253,6 +312,7 @@ def test_a_library_that_scores_need_is_missed_before_anything_is_run(
         ("longbench", {"subsets": ("hotpot",)}, "--subsets must be among narrativeqa, .* got 'hotpot'"),
         ("longbench", {"subsets": ("qasper",)}, "no data file of qasper in .*: looked for data/qasper.jsonl"),
         ("longbench", {"trials": 0}, "--trials must be at least 1"),
+        ("longbench", {"reasons": True}, "--reasoning belongs to longbench-v2; longbench asks"),
     ],
 )
 def test_what_is_not_to_be_had_is_said(tmp_path: Path, name: str, choice: dict[str, Any], words: str) -> None:

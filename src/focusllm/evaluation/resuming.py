@@ -1,0 +1,61 @@
+"""Runs that go on: what a file holds already, and whether it is the same run of the same model."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from focusllm.condensing.adapter_files import fingerprint_of
+from focusllm.errors import InputError
+from focusllm.files import checksum, opened_lines
+from focusllm.model import FocusModel
+
+# Values of each of an adapter's tensors that stand for all of it.
+_SAMPLED = 1024
+
+
+def opened_run(
+    path: Path, header: Mapping[str, Any], key: str, free: Collection[str] = ()
+) -> dict[Any, dict[str, Any]]:
+    """Return the records a run's file holds, by name; start the file with a header if it is new.
+
+    Args:
+        path: JSON lines, of which the first says what the run is.
+        header: What the run is.
+        key: The field that names a record.
+        free: Fields of the header that may differ from one day to the next.
+
+    Raises:
+        InputError: The file holds another run, or is no run's.
+    """
+    try:
+        found, records = opened_lines(path, dict(header))
+        # Files of earlier versions do not say which model they are of.
+        known = {"model": header.get("model"), **found}
+        differ = [name for name in {**header, **known} if name not in free and known.get(name) != header.get(name)]
+        by_name = {record[key]: record for record in records}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{path} is not a run's file, or is damaged ({type(error).__name__}: {error}). Give another --output, or "
+            f"move the file."
+        ) from error
+    if differ:
+        raise InputError(f"{path} holds another run: {differ} differ. Give another --output, or move the file.")
+    return by_name
+
+
+def identity_of(model: FocusModel) -> dict[str, str]:
+    """Return what tells a model from others: fingerprints of its base and of its adapter."""
+    tensors = model.adapter.parameters()
+    sampled = b"".join(_sample_of(tensors[name]) for name in sorted(tensors))
+    return {"base": fingerprint_of(model.base), "adapter": checksum(json.dumps(sorted(tensors)).encode() + sampled)}
+
+
+def _sample_of(tensor: Tensor) -> bytes:
+    values = tensor.detach().flatten()
+    # The same whether it was loaded in 16 or in 32 bits.
+    sample = values[:: max(len(values) // _SAMPLED, 1)].to(device="cpu", dtype=torch.bfloat16)
+    return sample.view(torch.int16).numpy().tobytes()

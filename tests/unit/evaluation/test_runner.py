@@ -1,0 +1,98 @@
+"""Runs: which samples they consist of, and what is a run that can go on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from focusllm import FocusModel
+from focusllm.ablations.settings import Ablation, Variant
+from focusllm.cli.evaluate import parse_length
+from focusllm.errors import ConfigurationError, InputError
+from focusllm.evaluation.baselines import TruncatedSystem
+from focusllm.evaluation.perplexity import Perplexity, run_perplexity
+from focusllm.evaluation.runner import Grid, run_grid
+from focusllm.evaluation.tasks.passkey import Passkey
+from tiny import SMALL, disturb, random_ids, tiny_base, tiny_tokenizer
+
+
+@pytest.mark.parametrize(
+    ("lengths", "num_depths", "trials"), [((), 1, 1), ((100, 0), 1, 1), ((100,), 0, 1), ((100,), -1, 1), ((100,), 1, 0)]
+)
+def test_a_run_without_samples_is_refused_before_anything_is_made(
+    lengths: tuple[int, ...], num_depths: int, trials: int
+) -> None:
+    with pytest.raises(ConfigurationError, match="must be at least 1"):
+        Grid(lengths, num_depths, trials)
+    with pytest.raises(ConfigurationError, match="must be at least 1"):
+        Ablation(
+            Path("recipe"), Path("out"), (Variant("a"), Variant("b")),
+            lengths=lengths, num_depths=num_depths, trials=trials,
+        )  # fmt: skip
+
+
+def test_depths_are_taken_in_turn() -> None:
+    assert [(depth, trial) for _, depth, trial in Grid((9,), 3, 5).cells()] == [
+        (0.0, 0), (0.5, 1), (1.0, 2), (0.0, 3), (0.5, 4),
+    ]  # fmt: skip
+    assert list(Grid((9,), 1, 2).cells()) == [(9, 0.0, 0), (9, 0.0, 1)]
+
+
+@pytest.mark.parametrize("text", ["\u00b2", "4\u00b2K", "-4", "K", ""])
+def test_what_is_no_number_of_tokens_is_said(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="Lengths are numbers"):
+        parse_length(text)
+
+
+def model_of(**changes: Any) -> FocusModel:
+    config = replace(SMALL, local_refresh="cached", candidate_refresh=0)
+    return FocusModel(tiny_base(vocab_size=300, **changes), config, tiny_tokenizer()).eval()
+
+
+def ask(model: FocusModel, path: Path, trials: int = 2) -> list[dict[str, Any]]:
+    return run_grid(Passkey(), TruncatedSystem(model), model, Grid((400,), 2, trials), path)
+
+
+def test_a_run_does_not_go_on_with_another_model(tmp_path: Path) -> None:
+    """Samples of two models in one file would be counted as one model's."""
+    path = tmp_path / "samples.jsonl"
+    found = ask(model_of(), path)
+    assert ask(model_of().to(torch.float32), path) == found
+    others = [model_of(), model_of()]
+    disturb(others[0])
+    others[1].base.base_model.layers[0].self_attn.q_proj.base_layer.weight.data.mul_(1.5)  # type: ignore[union-attr]
+    for other in others:
+        with pytest.raises(InputError, match=r"holds another run: \['model'\] differ"):
+            ask(other, path)
+        run_perplexity(Perplexity(model_of(), random_ids(40), 8), tmp_path / f"{id(other)}.jsonl")
+        with pytest.raises(InputError, match=r"\['model'\] differ"):
+            run_perplexity(Perplexity(other, random_ids(40), 8), tmp_path / f"{id(other)}.jsonl")
+    # Runs of versions that did not say which model they were of go on.
+    header, *records = map(json.loads, path.read_text().splitlines())
+    del header["model"]
+    path.write_text("".join(json.dumps(line) + "\n" for line in (header, *records)))
+    assert len(ask(others[0], path, trials=3)) == 3
+
+
+def test_a_run_does_not_go_on_with_fewer_settings(tmp_path: Path) -> None:
+    """What a run was made with, and this one knows nothing of, is a difference, too."""
+    path = tmp_path / "samples.jsonl"
+    ask(model_of(), path)
+    header, *records = map(json.loads, path.read_text().splitlines())
+    path.write_text("".join(json.dumps(line) + "\n" for line in ({**header, "aloud": True}, *records)))
+    with pytest.raises(InputError, match=r"\['aloud'\] differ"):
+        ask(model_of(), path)
+
+
+@pytest.mark.parametrize("text", ["[1]\n", "3\n", "PK\n", "{}\nPK\n", "\n\n", '{}\n{"a": 1}\n', "{}\n[]\n", "\xff\n"])
+def test_files_that_are_no_run_s_are_said_and_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "samples.jsonl"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(InputError, match="is not a run's file, or is damaged"):
+        ask(model_of(), path)
+    with pytest.raises(InputError, match="is not a run's file, or is damaged"):
+        run_perplexity(Perplexity(model_of(), random_ids(40), 8), path)
+    assert path.read_bytes() == text.encode("latin-1")
