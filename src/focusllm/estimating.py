@@ -59,11 +59,12 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
     if num_tokens < 1:
         raise InputError(f"A document has at least one token; got {num_tokens}.")
     length, overlap = engine.config.chunk_length, engine.config.chunk_overlap
-    chunks = cut_into_chunks([_TOKEN] * num_tokens, length, overlap)
+    # Slices of a range take no room, however long the document.
+    chunks = cut_into_chunks(range(num_tokens), length, overlap)
     num_read = num_tokens + num_repeated(num_tokens, length, overlap)
     local = [_TOKEN] * question_tokens
     check_room(SplitSequence(chunks, local), engine.config, engine.window, new_tokens)
-    few = SplitSequence(chunks[:_CHUNKS], local)
+    few = SplitSequence(tuple([_TOKEN] * len(chunk) for chunk in chunks[:_CHUNKS]), local)
     cache = engine.index([few.chunks], [question_tokens])
     candidates = engine.ask([few], cache).locals[0].candidates
     assert candidates is not None  # there are chunks

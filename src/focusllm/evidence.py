@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.documents.document import FocusDocument
 from focusllm.documents.text import PAGE_BREAK
+from focusllm.files import written_atomically
 from focusllm.plotting import new_figure
 
 # How many chunks an answer names.
@@ -22,7 +23,7 @@ class Evidence:
 
     Attributes:
         document: The document's name.
-        text: The chunk's text.
+        text: The chunk's text, without what it repeats of the chunk before it where chunks overlap.
         first_token: Where in the document it starts, counted in tokens.
         first_line: The line it starts in, counted from 1; ``None`` where the document was given as tokens.
         first_page: The page it starts on, counted from 1; ``None`` where the document has no pages.
@@ -60,7 +61,7 @@ def _span(document: FocusDocument, number: int, share: float, tokenizer: PreTrai
     first = number * document.chunk_length
     characters = document.characters_of(number)
     if characters is None or document.text is None:
-        text = str(tokenizer.decode(list(document.chunks[number])))
+        text = str(tokenizer.decode(list(document.token_ids[first : first + document.chunk_length])))
         return Evidence(document.name, text, first, None, None, share)
     start, end = characters
     line = document.text.count("\n", 0, start) + 1
@@ -89,4 +90,5 @@ def draw_evidence(answer_tokens: Sequence[str], chunk_shares: Sequence[Sequence[
     below.set_yticks(range(rows), [repr(token)[1:-1] for token in answer_tokens], fontsize=8)
     below.set_xlabel("chunk of the document")
     figure.colorbar(image, ax=below, label="share of attention", location="bottom", aspect=60)
-    figure.savefig(path, dpi=120, format="png")
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")

@@ -12,7 +12,7 @@ from torch.distributed import ProcessGroup
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from focusllm.answering import Answer, DocumentReader
+from focusllm.answering import Answer, Answerer
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
@@ -27,7 +27,8 @@ from focusllm.documents.document import FocusDocument
 from focusllm.documents.sources import Source
 from focusllm.errors import ConfigurationError
 from focusllm.estimating import Estimate, estimate
-from focusllm.questions import Question, is_one, listed, stops_of
+from focusllm.questions import Question, is_one, listed
+from focusllm.reading import DocumentReader
 
 
 class FocusModel(nn.Module):
@@ -54,12 +55,12 @@ class FocusModel(nn.Module):
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        self.base = base
-        self.tokenizer = tokenizer
+        self.base, self.tokenizer = base, tokenizer
         settings, bos = config or FocusConfig(), bos_token_id_of(base, tokenizer)
         self.adapter = CandidateAdapter(base, settings)
         self._engine = FocusEngine(base, self.adapter, settings, bos, max_parallel_chunks, process_group)
         self._reader = DocumentReader(self._engine, tokenizer)
+        self._answerer = Answerer(self._reader)
 
     @classmethod
     def from_pretrained(
@@ -146,7 +147,14 @@ class FocusModel(nn.Module):
         return self._engine.prefill(self._engine.split(rows))
 
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
-        """Append one token to every sequence and return the state after it."""
+        """Append one token to every sequence and return the state after it; the old state must not be used again.
+
+        Raises:
+            StateError: The state was used before, or there is not one token for each sequence.
+            InputError: A token is beyond the base's vocabulary.
+            WindowError: A chunk or a local context has outgrown the window.
+        """
+        state.check_tokens(token_ids, self._engine.vocabulary)
         return self._engine.step(state, token_ids)
 
     def generate(
@@ -178,25 +186,26 @@ class FocusModel(nn.Module):
             InputError: The ids are no batch of tokens the base knows.
             WindowError: Sequences and new tokens would not fit the base's window.
         """
-        decoding = {"tokenizer": self.tokenizer, "seed": seed, **extras_of(settings)}
+        decoding = {"tokenizer": self.tokenizer, "seed": seed, "progress": progress, **extras_of(settings)}
         padding = pad_token_id_of(self.base, self.tokenizer)
         config = generation_config_for(self.base, generation_config, settings, padding)
-        rows = unpadded_rows(input_ids, attention_mask, self._engine.vocabulary)
-        return continued(self._engine, input_ids, rows, config, progress, **decoding)
+        return continued(self._engine, input_ids, attention_mask, config, **decoding)
 
     def index(
         self,
-        document: Source, folder: str | Path | None = None,
+        document: Source,
+        folder: str | Path | None = None,
         *,
-        device_budget: int | None = None, cpu_budget: int | None = None, progress: Progress | None = None,
-    ) -> FocusDocument:  # fmt: skip
+        device_budget: int | None = None,
+        cpu_budget: int | None = None,
+        progress: Progress | None = None,
+    ) -> FocusDocument:
         """Read a document once, to ask it many questions.
 
         Args:
             document: Text, a path to a text file, or token ids in one row.
-            folder: Where keys and values are written while the document is read. Chunks that are there already,
-                whole and of the same tokens, are not read again: so a run that was cut short goes on, and a log
-                that grew is read from where it grew.
+            folder: Where keys and values are written while it is read. Chunks that are there already, whole and of
+                the same tokens, are not read again: a run cut short goes on, a log is read from where it grew.
             device_budget: Bytes of keys and values that may stay on the model's device; half of what is free by
                 default. Others are read from CPU memory or the folder whenever they are needed.
             cpu_budget: The same of CPU memory beside a GPU. Without a folder, what exceeds both stays on the device.
@@ -206,12 +215,7 @@ class FocusModel(nn.Module):
             InputError: The document is empty or holds tokens the base does not know, or a file is not text.
             DocumentError: The folder holds something else.
         """
-        opened, budgets = self._reader.open(document), self._reader.budgets(device_budget, cpu_budget)
-        if folder is None:
-            self._reader.read([opened], None, progress, budgets)
-        else:
-            self._reader.index(opened, folder, budgets, progress)
-        return opened
+        return self._reader.index(document, folder, self._reader.budgets(device_budget, cpu_budget), progress)
 
     def load_document(
         self, folder: str | Path, *, device_budget: int | None = None, cpu_budget: int | None = None
@@ -257,11 +261,7 @@ class FocusModel(nn.Module):
             InputError: A document or a question is empty, missing or something else, or a file is not text.
             WindowError: Candidates and question would exceed the base's window.
         """
-        questions, padding = listed(question), pad_token_id_of(self.base, self.tokenizer)
-        extras, history = extras_of(settings), settings.pop("history", ())
-        own = [{"stop_strings": stops_of(one, self.config), "max_new_tokens": max_new_tokens} for one in questions]
-        configs = [generation_config_for(self.base, None, {**one, **settings}, padding) for one in own]
-        answers = self._reader.ask(document, questions, configs, progress, history, seed=seed, **extras)
+        answers = self._answerer.ask(document, listed(question), max_new_tokens, settings, progress, seed)
         return answers[0] if is_one(question) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:

@@ -4,9 +4,11 @@ from collections.abc import Mapping, Sequence
 from reprlib import repr as shortened
 from typing import Any, cast
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.config import FocusConfig
+from focusllm.documents.text import check_unicode
 from focusllm.errors import ConfigurationError, InputError
 
 # A conversation as transformers' chat templates take it: messages with `role` and `content`, the user's turn last.
@@ -23,7 +25,7 @@ def listed(question: Question | Sequence[Question]) -> list[Question]:
     """Return questions as a list, also where there is but one.
 
     Raises:
-        InputError: There is none, or one is neither text nor a conversation.
+        InputError: There is none, one is empty, or one is neither text nor a conversation.
     """
     if question is None or (isinstance(question, Sequence) and not question and not isinstance(question, str)):
         raise InputError("There is no question: give one or more.")
@@ -34,6 +36,8 @@ def listed(question: Question | Sequence[Question]) -> list[Question]:
                 f"A question is text, or a conversation: a list of messages with `role` and `content`; "
                 f"got {shortened(one)} ({type(one).__name__})."
             )
+        if isinstance(one, str) and not one.strip():
+            raise InputError("The question is empty. Ask something about the document.")
     return cast("list[Question]", list(several))
 
 
@@ -43,32 +47,38 @@ def stops_of(question: Question, config: FocusConfig) -> tuple[str, ...] | None:
 
 
 def local_context(
-    question: Question, history: Sequence[tuple[str, str]], tokenizer: PreTrainedTokenizerBase, config: FocusConfig
+    question: Question,
+    history: Sequence[tuple[str, str]],
+    tokenizer: PreTrainedTokenizerBase,
+    config: FocusConfig,
+    room: int,
 ) -> list[int]:
     """Return the tokens of a question or conversation.
 
     Args:
         question: A question, worded by the ``question_template``, or a conversation, by the chat template.
-        history: Questions and answers that came before a question; the first ones are left out where
-            ``local_length`` has no room for all.
+        history: Questions and answers that came before a question.
         tokenizer: Turns text into tokens.
         config: Says how questions are worded.
+        room: Most tokens of history and question together; the first ones of the history are left out where it does
+            not suffice for all.
 
     Raises:
         ConfigurationError: There is no chat template, or a conversation comes with a history besides its own.
-        InputError: The question is empty, or a conversation is not made of messages.
+        InputError: A conversation is not made of messages, or the chat template refuses it.
     """
     if not isinstance(question, str):
         if history:
             raise ConfigurationError("A conversation holds what was said before: leave out `history`.")
         return worded_conversation(question, tokenizer)
-    if not question.strip():
-        raise InputError("The question is empty. Ask something about the document.")
-    asked = [_asked(before, config) + f" {answer}" for before, answer in history] + [_asked(question, config)]
-    local = _encoded("".join(asked), tokenizer)
-    while len(asked) > 1 and len(local) > config.local_length:
-        del asked[0]
-        local = _encoded("".join(asked), tokenizer)
+    said = _asked(question, config)
+    local = _encoded(said, tokenizer)
+    for before, answer in reversed(history):
+        said = f"{_asked(before, config)} {answer}{said}"
+        longer = _encoded(said, tokenizer)
+        if len(longer) > room:
+            break
+        local = longer
     return local
 
 
@@ -77,6 +87,7 @@ def _asked(question: str, config: FocusConfig) -> str:
 
 
 def _encoded(text: str, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    check_unicode(text, "The question")
     return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
 
@@ -92,14 +103,22 @@ def worded_conversation(
 
     Raises:
         ConfigurationError: There is no chat template.
-        InputError: The conversation is not made of messages.
+        InputError: The conversation is not made of messages, or the template refuses it.
     """
     if not tokenizer.chat_template:
         raise ConfigurationError("The tokenizer has no chat template: use plain text in place of messages.")
     if not messages or not all({"role", "content"} <= message.keys() for message in messages):
         raise InputError(f"A conversation is a list of messages with `role` and `content`; got {messages!r}.")
-    # The template brings whatever special tokens it wants.
-    worded: Any = tokenizer.apply_chat_template(
-        [dict(message) for message in messages], add_generation_prompt=not is_answered, return_dict=False
-    )
+    for message in messages:
+        check_unicode(str(message["content"]), "A message")
+    try:
+        # The template brings whatever special tokens it wants.
+        worded: Any = tokenizer.apply_chat_template(
+            [dict(message) for message in messages], add_generation_prompt=not is_answered, return_dict=False
+        )
+    except TemplateError as error:
+        raise InputError(
+            f"The tokenizer's chat template refuses this conversation ({error}): give messages with the roles and in "
+            f"the order that it knows."
+        ) from error
     return list(worded)

@@ -50,6 +50,8 @@ def test_facts_in_unseen_wordings_are_found_beyond_the_window(model: FocusModel,
 
 
 def test_the_demo_shows_both_answers(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    # What is no more than brackets to people is markup to the library that draws the table.
+    monkeypatch.setattr("focusllm.cli.demo._first_line", lambda _: "an answer [/b]")
     monkeypatch.setattr(sys, "argv", ["focusllm", "demo", "--tokens", "5000", "--device", "cpu"])
     with pytest.raises(SystemExit) as end:
         main()
@@ -57,6 +59,7 @@ def test_the_demo_shows_both_answers(capsys: pytest.CaptureFixture[str], monkeyp
     printed = capsys.readouterr().out
     assert "FocusLLM" in printed
     assert "the base alone" in printed
+    assert printed.count("an answer [/b]") == 2
     assert "seed 0" in printed
 
 

@@ -165,6 +165,14 @@ def test_the_evidence_of_an_answer_is_a_chunk_of_the_document() -> None:
     assert model.ask("short", "what?", max_new_tokens=2).evidence == ()  # type: ignore[union-attr]
 
 
+def test_evidence_of_token_ids_is_what_stands_where_it_says() -> None:
+    model = text_model().configure(chunk_overlap=7)
+    ids = model.encode("a document, which has some chunks of text. " * 4)
+    answer = model.ask(ids, "what?", max_new_tokens=2)
+    for span in answer.evidence:  # type: ignore[union-attr]
+        assert model.encode(span.text) == ids[span.first_token : span.first_token + 40]
+
+
 def test_what_was_said_before_is_part_of_the_question_as_far_as_there_is_room() -> None:
     model = text_model().configure(local_length=45)
     text = "a document with a few chunks of text. " * 3
@@ -173,7 +181,7 @@ def test_what_was_said_before_is_part_of_the_question_as_far_as_there_is_room() 
 
     def local(question: str, before: list[tuple[str, str]]) -> list[int]:
         assert model.tokenizer is not None
-        return local_context(question, before, model.tokenizer, model.config)
+        return local_context(question, before, model.tokenizer, model.config, model.config.local_length)
 
     assert local("third?", history) == model.encode(said)
     assert local("third?", history[:1]) == model.encode(" Q: first? A: one Q: third? A:")

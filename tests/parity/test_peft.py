@@ -89,6 +89,11 @@ def test_what_cannot_be_converted_says_why(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text(json.dumps(record | {"use_dora": True}))
     with pytest.raises(AdapterError, match="use_dora=True"):
         read_peft(tmp_path, model.base)
+    for name, wrong in (("r", None), ("r", 0), ("r", "8"), ("lora_alpha", None), ("peft_type", "IA3")):
+        changed = {**record, name: wrong}
+        (tmp_path / "adapter_config.json").write_text(json.dumps({n: v for n, v in changed.items() if v is not None}))
+        with pytest.raises(AdapterError, match=f"what is converted is a LoRA.*`{name}`|'{name}': '{wrong}'"):
+            read_peft(tmp_path, model.base)
     (tmp_path / "adapter_config.json").write_text(json.dumps(record))
     with pytest.raises(AdapterError, match="no attention projection of this base"):
         read_peft(tmp_path, tiny_base("gpt2"))

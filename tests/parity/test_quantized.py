@@ -9,6 +9,7 @@ from test_training import CONFIG, EXAMPLES, packed_like_decoding
 
 from focusllm import FocusModel
 from focusllm.condensing.adapter_files import fingerprint_of, load_adapter
+from focusllm.condensing.bases import weights_fingerprint
 from focusllm.condensing.projections import dense_weight, is_dense
 from focusllm.errors import MissingDependencyError
 from focusllm.training.copying import copy_hidden_states
@@ -80,6 +81,22 @@ def test_an_adapter_goes_from_a_dense_base_to_a_quantized_one(
         assert torch.equal(value, dense.adapter.parameters()[name])
     # Documents can be told apart by the base they were read with.
     assert model.index(random_ids(60)).identity != dense.index(random_ids(60)).identity
+
+
+def test_quantized_bases_are_told_apart_by_their_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = quantized("torchao int8", "llama", tmp_path)
+    weight = base.model.layers[1].mlp.up_proj.weight
+    before = weights_fingerprint(base)
+
+    def restore(_: object) -> None:
+        raise AssertionError
+
+    # Whole weights need not be restored for it, which would take longer than many a question.
+    monkeypatch.setattr(type(weight), "dequantize", restore)
+    assert weights_fingerprint(base) == before
+    scales = next(getattr(weight, name) for name in weight.__tensor_flatten__()[0] if "scale" in name)
+    scales.data.mul_(2)
+    assert weights_fingerprint(base) != before
 
 
 def test_a_base_is_put_into_fewer_bits_as_it_is_loaded(tmp_path: Path) -> None:

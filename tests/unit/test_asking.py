@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import config as checks
 
 from focusllm import FocusModel
-from focusllm.errors import InputError
+from focusllm.errors import InputError, WindowError
 from tiny import SMALL, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
 IDS = random_ids(90)
@@ -107,3 +108,65 @@ def test_without_insert_bos_a_document_that_fits_gets_none_either(asked: FocusMo
         assert answer.token_ids == wanted[insert_bos]
     assert wanted[True] != wanted[False]
     asked.configure(insert_bos=True)
+
+
+TEMPLATE = (
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m.role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+    "[{{ m.role }}] {{ m.content }}\n{% endfor %}[me]"
+)
+
+
+def test_what_is_not_unicode_is_refused_in_questions_too(asked: FocusModel) -> None:
+    asked.tokenizer.chat_template = TEMPLATE  # type: ignore[union-attr]
+    questions: list[Any] = ["why \udce9?", [{"role": "user", "content": "why \udce9?"}]]
+    for question in questions:
+        with pytest.raises(InputError, match="which is not Unicode text"):
+            asked.ask("some text", question)
+    with pytest.raises(InputError, match="which is not Unicode text"):
+        asked.ask("some text", "why?", history=[("what?", "\ud800")])
+
+
+def test_a_conversation_that_the_template_refuses_is_one_sentence(asked: FocusModel) -> None:
+    asked.tokenizer.chat_template = TEMPLATE  # type: ignore[union-attr]
+    with pytest.raises(InputError, match=r"refuses this conversation \(System role not supported\)"):
+        asked.ask("some text", [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "why?"}])
+
+
+def test_the_bos_of_a_chat_template_stands_at_the_head_and_nowhere_else(asked: FocusModel) -> None:
+    asked.tokenizer.chat_template = TEMPLATE  # type: ignore[union-attr]
+    turns = [{"role": "user", "content": "why?"}]
+    worded = asked.encode("[user] why?\n[me]")
+    with asked.disabled() as base:
+        whole = torch.tensor([[1, *asked.encode("short"), *worded]])
+        wanted = base.generate(whole, max_new_tokens=4, do_sample=False)  # type: ignore[operator]
+    found: Any = asked.ask("short", turns, max_new_tokens=4)
+    assert found.token_ids == tuple(wanted[0, whole.shape[1] :].tolist())
+    long, ids = "a text of many words. " * 15, torch.tensor([asked.encode("a text of many words. " * 15) + worded])
+    model = FocusModel(asked.detach(), replace(SMALL, local_length=len(worded)), asked.tokenizer).eval()
+    found = model.ask(long, turns, max_new_tokens=4)
+    assert found.token_ids == tuple(model.generate(ids, max_new_tokens=4)[0, ids.shape[1] :].tolist())  # type: ignore[index]
+    asked.adapter.attach()
+
+
+def test_history_is_left_out_as_far_as_the_window_has_no_room_for_it(asked: FocusModel) -> None:
+    text, before = "a text of many words. " * 15, [("what is it?", "a text")] * 20
+    for changes in ({"local_length": 1000}, {"local_length": 1000, "dynamic_prompt_length": 1000}):
+        model = asked.configure(**changes)
+        found: Any = model.ask(text, "why?", history=before, max_new_tokens=4)
+        count = next(n for n in range(20, 0, -1) if _fits(model, text, before[:n]))
+        assert 0 < count < 20
+        wanted: Any = model.ask(text, "why?", history=before[:count], max_new_tokens=4)
+        assert found.chunk_shares == wanted.chunk_shares
+        assert found.num_tokens == wanted.num_tokens
+    asked.configure(local_length=10, dynamic_prompt_length=6)
+
+
+def _fits(model: FocusModel, text: str, history: list[tuple[str, str]]) -> bool:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("focusllm.answering.room_for_local", lambda *_: 10**6)
+        try:
+            model.ask(text, "why?", history=history, max_new_tokens=4)
+        except WindowError:
+            return False
+        return True

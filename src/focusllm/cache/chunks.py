@@ -158,8 +158,7 @@ class ChunkBatch:
         """Let go of the chunks' own keys and values, if they have a home; what came behind them is kept."""
         if self.home is None or self.stays:
             return
-        if self.length > self.num_own:
-            self._others = [(keys.clone(), values.clone()) for keys, values in self.behind()]
+        self._others = [(keys.clone(), values.clone()) for keys, values in self.behind()]
         self.cache = growing_cache()
 
 

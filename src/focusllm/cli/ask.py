@@ -1,7 +1,6 @@
 """``focusllm ask``: a question about files."""
 
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict
 from os.path import exists, isdir
@@ -12,7 +11,7 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.processes import num_processes, shared_work
-from focusllm.cli.progress import ERRORS, Stopwatch, Times, described, in_tiers, reading_bar
+from focusllm.cli.progress import Stopwatch, Times, described, in_tiers, reading_bar, say
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def ask(
         )  # fmt: skip
         documents = [focus.load_document(name) if isdir(name) else loading.document(name) for name in names]
         watch = Stopwatch()
-        with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
+        with reading_bar(is_shown=not quiet) as bar:
             answers: Any = focus.ask(
                 documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch, **draw
             )
@@ -79,9 +78,9 @@ def ask(
             if evidence:
                 typer.echo("".join(described(span) for span in answer.evidence), nl=False)
             if not quiet:
-                ERRORS.print(_summary(figures, stats), style="dim", highlight=False)
+                say(_summary(figures, stats))
         if stats and (tiers := _tiers(documents)):
-            ERRORS.print(tiers, style="dim", highlight=False)
+            say(tiers)
         if heatmap is not None:
             _draw(heatmap, answers, focus)
 
@@ -100,10 +99,14 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     names, questions = arguments[:count], arguments[count:]
     if not questions:
         raise InputError("Give one or more files and then the question: focusllm ask book.txt 'Who is the captain?'")
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"{name!r} was given twice; give each document once.")
     if "-" in names and num_processes() > 1:
         raise InputError("Standard input cannot be shared among processes: write it to a file first.")
     for question in questions:
-        if len(question.split()) == 1 and Path(question).suffix:
+        ending = Path(question).suffix[1:]
+        if len(question.split()) == 1 and ending.isascii() and ending.isalnum():
             raise InputError(f"There is no file {question!r}, and it does not look like a question.")
     return names, questions
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, described, reading_bar
+from focusllm.cli.progress import described, reading_bar, say
 from focusllm.errors import FocusError
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ def chat(
         local_length=local_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
         focus_share=focus_share,
     )  # fmt: skip
-    with reading_bar(is_shown=sys.stderr.isatty()) as bar:
+    with reading_bar() as bar:
         is_folder = Path(file).is_dir()
         document = focus.load_document(file) if is_folder else focus.index(Path(file), progress=bar)
-    ERRORS.print(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}", style="dim")
+    say(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}")
     history: list[tuple[str, str]] = []
     last: Any = None
     for line in _lines():
@@ -66,7 +66,7 @@ def _lines() -> Any:
     prompt = "> " if sys.stdin.isatty() else ""
     while True:
         try:
-            line = input(prompt).strip()
+            line = loading.from_standard_input(lambda: input(prompt)).strip()
         except EOFError:
             return
         if line:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS
+from focusllm.cli.progress import say
 from focusllm.errors import ConfigurationError
 
 
@@ -41,7 +41,7 @@ def convert(
     else:
         count = _to_focusllm(source, output, model, chunk_length, dtype)
         use = "Use it with --model and --adapter."
-    ERRORS.print(f"{count} weights read; the adapter is in {output}/. {use}", style="dim", highlight=False)
+    say(f"{count} weights read; the adapter is in {output}/. {use}")
 
 
 def _to_peft(source: Path, output: Path, model: str | None, dtype: str) -> int:

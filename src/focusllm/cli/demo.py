@@ -1,16 +1,16 @@
 """``focusllm demo``: one fact, hidden in 400,000 tokens of real text."""
 
 import random
-import sys
 import time
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, reading_bar
+from focusllm.cli.progress import reading_bar, say
 
 
 def demo(
@@ -41,7 +41,7 @@ def demo(
     )
     ids = torch.tensor([sample.prompt_ids], device=model.device)
     started = time.perf_counter()
-    with reading_bar(is_shown=sys.stderr.isatty()) as bar:
+    with reading_bar() as bar:
         new = model.generate(
             ids, max_new_tokens=task.max_new_tokens, stop_strings=model.config.answer_stops, progress=bar
         )
@@ -56,9 +56,10 @@ def demo(
         ("the base alone, end of the text", base_text, time.perf_counter() - base_started, min(tokens, model.window)),
     )
     for name, text, seconds, seen in rows:
-        table.add_row(name, text, "yes" if task.score(text, sample) == 1 else "no", f"{seconds:.1f}", f"{seen:,}")
+        is_right = "yes" if task.score(text, sample) == 1 else "no"
+        table.add_row(name, escape(text), is_right, f"{seconds:.1f}", f"{seen:,}")
     out.print(table)
-    ERRORS.print(f"Peak memory {peak_bytes() / 1e9:.2f} GB. Another --seed hides another fact.", style="dim")
+    say(f"Peak memory {peak_bytes() / 1e9:.2f} GB. Another --seed hides another fact.")
 
 
 def _first_line(text: object) -> str:

@@ -35,14 +35,14 @@ def estimate(
     from focusllm.documents.text import text_of
 
     digits = document.replace(",", "").replace("_", "")
-    if not digits.isdigit() and not Path(document).exists():
+    if not digits.isdecimal() and not Path(document).exists():
         raise InputError(f"There is no file {document!r}, and it is not a number of tokens.")
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks,
         chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
         focus_share=focus_share,
     )  # fmt: skip
-    num_tokens = int(digits) if digits.isdigit() else len(focus.encode(text_of(Path(document))))
+    num_tokens = int(digits) if digits.isdecimal() else len(focus.encode(text_of(Path(document))))
     found = focus.estimate(num_tokens)
     hint = " (see focusllm index)" if found.tier_bytes["folder"] else ""
     rows = {

@@ -1,6 +1,5 @@
 """``focusllm index``: read a document once, to ask it many questions."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, reading_bar
+from focusllm.cli.progress import reading_bar, say
 from focusllm.errors import ConfigurationError
 
 
@@ -38,7 +37,7 @@ def index(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
     )  # fmt: skip
     started, tokens_read = time.perf_counter(), 0
-    with reading_bar(is_shown=not quiet and sys.stderr.isatty()) as bar:
+    with reading_bar(is_shown=not quiet) as bar:
 
         def move(read: int, total: int) -> None:
             nonlocal tokens_read
@@ -54,12 +53,10 @@ def index(
         seconds = time.perf_counter() - started
         kept = document.num_chunk_tokens - tokens_read
         size = sum(path.stat().st_size for path in folder.iterdir())
-        ERRORS.print(
+        say(
             f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks; {tokens_read:,} tokens read in "
             f"{seconds:.1f} s ({tokens_read / seconds:,.0f}/s), {kept:,} were there already. {size / 1e6:,.0f} MB in "
-            f"{folder}/; it tells as much as the text, and only you can read it.",
-            style="dim",
-            highlight=False,
+            f"{folder}/; it tells as much as the text, and only you can read it."
         )
 
 

@@ -1,6 +1,7 @@
 """Options that several sub-commands share, and loading the model they describe."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +38,7 @@ FocusShare = Annotated[
     typer.Option("--focus-share", help="Between, make those again that hold this share of attention, such as 0.99."),
 ]
 MaxParallelChunks = Annotated[int | None, typer.Option("--max-parallel-chunks", help="Chunks read at once.")]
-MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", help="Most tokens of an answer.")]
+MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")]
 Dtype = Annotated[str, typer.Option("--dtype", help="bfloat16, float16, float32, or auto: the checkpoint's.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, …", show_default="a GPU if there is one")]
 
@@ -50,10 +51,17 @@ def document(name: str) -> str | Path:
     Raises:
         InputError: Standard input is not text.
     """
-    if name != "-":
-        return Path(name)
+    return from_standard_input(sys.stdin.read) if name == "-" else Path(name)
+
+
+def from_standard_input(read: Callable[[], str]) -> str:
+    """Return what a call reads from standard input.
+
+    Raises:
+        InputError: It is not text.
+    """
     try:
-        return sys.stdin.read()
+        return read()
     except UnicodeDecodeError as error:
         raise InputError(f"Standard input is not UTF-8 text ({error.reason}); FocusLLM reads text.") from error
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from io import StringIO, TextIOWrapper
 
 import typer
 
@@ -23,6 +24,9 @@ from focusllm.cli import (
     train,
 )
 from focusllm.errors import FocusError
+
+# Exit status of a command that was ended by Ctrl-C, as shells have it.
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="focusllm",
@@ -62,8 +66,18 @@ def _root(
     """Read documents far longer than a language model's window."""
 
 
+def _settle_streams() -> None:
+    """Have all standard streams, closed ones as empty ones, and lose no output to a character that cannot be shown."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, StringIO())
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def main() -> None:
     """Run the command line."""
+    _settle_streams()
     # Loading messages of the libraries below would stand between the user and the answer.
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
@@ -80,6 +94,8 @@ def main() -> None:
         place = "" if error.filename is None else f"{str(error.filename)!r}: "
         print(f"Error: {place}{error.strerror or error}.", file=sys.stderr)
         raise SystemExit(1) from None
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        raise SystemExit(130) from None
+    except SystemExit as end:
+        # What typer makes of an interruption.
+        if end.code == _INTERRUPTED:
+            print("Interrupted.", file=sys.stderr)
+        raise

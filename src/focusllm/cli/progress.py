@@ -1,5 +1,6 @@
 """Progress and timing of a reading, for people; both go to standard error."""
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +14,11 @@ if TYPE_CHECKING:
     from focusllm.evidence import Evidence
 
 ERRORS = Console(stderr=True)
+
+
+def say(text: str) -> None:
+    """Tell the user something beside the output: in one line, and names of files as they are, brackets and all."""
+    ERRORS.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -54,9 +60,9 @@ def in_tiers(sizes: Mapping[str, int]) -> str:
 
 
 @contextmanager
-def reading_bar(is_shown: bool, title: str = "Reading") -> Iterator[Any]:
-    """Show how many tokens have been read; gives the callback that moves the bar, or ``None``."""
-    if not is_shown:
+def reading_bar(is_shown: bool = True, title: str = "Reading") -> Iterator[Any]:
+    """Show on a terminal how many tokens have been read; gives the callback that moves the bar, or ``None``."""
+    if not is_shown or not sys.stderr.isatty():
         yield None
         return
     columns = (

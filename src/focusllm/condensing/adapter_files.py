@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -96,7 +97,11 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write the weights file of a folder, whole or not at all."""
     with written_atomically(folder / WEIGHTS_NAME) as path:
         kept = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
-        save_file(kept, path, metadata={"format": "pt"})
+        try:
+            save_file(kept, path, metadata={"format": "pt"})
+        except SafetensorError as error:
+            # A full disk is the system's refusal here as elsewhere.
+            raise OSError(f"{folder / WEIGHTS_NAME} cannot be written ({error})") from error
 
 
 def base_name_of(base: PreTrainedModel) -> str:

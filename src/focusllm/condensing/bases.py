@@ -21,6 +21,8 @@ from transformers.utils.hub import has_file
 from focusllm.condensing.families import check_supported
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
 
+# Numbers that are looked at to tell a weight from others, at least, where there are as many.
+_SAMPLE = 1024
 _WHOLE_NUMBERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
 
 # Where one of these is, there is a tokenizer.
@@ -98,22 +100,36 @@ def load_config(name: str) -> PreTrainedConfig:
 
 
 def weights_fingerprint(base: PreTrainedModel) -> str:
-    """Identify a base by samples of all its weights, and by its positions; candidate projections do not count."""
+    """Identify a base by samples of all its weights, and by its positions; candidate projections do not count.
+
+    Samples are taken at every call. PyTorch counts changes of a tensor, but not those through ``.data``, by which
+    libraries merge adapters and load weights; and the memory of weights that were replaced is soon that of others.
+    """
     digest = hashlib.blake2b(digest_size=16)
     config: Any = base.config
     digest.update(f"{config.model_type} {getattr(config, 'rope_parameters', None)}".encode())
     # Some libraries keep quantized weights as buffers, in whole numbers.
     packed = [(name, value) for name, value in base.named_buffers() if value.dtype in _WHOLE_NUMBERS]
-    for name, parameter in sorted([*base.named_parameters(), *packed], key=itemgetter(0)):
-        if "candidate_" in name:
-            continue
-        # Some quantized weights are tensors of their own kind, which can only be had back whole.
-        restore: Any = getattr(parameter, "dequantize", None)
-        plain = parameter if type(parameter.data) is torch.Tensor or restore is None else restore()
-        values = plain.detach().flatten()
-        sample = values[:: max(values.numel() // 1024, 1)].to(device="cpu", dtype=torch.float32)
-        digest.update(f"{name.replace('.base_layer', '')} {tuple(parameter.shape)}".encode() + sample.numpy().tobytes())
+    weights = sorted([*base.named_parameters(), *packed], key=itemgetter(0))
+    parts = [(name, part) for name, weight in weights if "candidate_" not in name for part in _plain_parts(weight)]
+    samples = [_sample_of(part).to(base.device) for _, part in parts]
+    # All at once: a GPU is waited for a single time.
+    taken = torch.cat(samples).cpu().split(list(map(len, samples)))
+    for (name, part), sample in zip(parts, taken, strict=True):
+        digest.update(f"{name.replace('.base_layer', '')} {tuple(part.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _plain_parts(weight: Any) -> list[torch.Tensor]:
+    """Return the plain tensors a weight is made of: itself, or what a kind of its own (a quantized one) holds."""
+    if not hasattr(weight, "__tensor_flatten__"):
+        return [weight]
+    return [part for name in weight.__tensor_flatten__()[0] for part in _plain_parts(getattr(weight, name))]
+
+
+def _sample_of(weight: torch.Tensor) -> torch.Tensor:
+    values = weight.detach().flatten()
+    return values[:: max(values.numel() // _SAMPLE, 1)].float()
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
@@ -131,7 +147,7 @@ def bos_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int
     return token
 
 
-def pad_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int:
-    """Return the token that pads outputs."""
+def pad_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
+    """Return the token that pads outputs, or ``None`` where neither tokenizer nor base have one."""
     candidates = [None if tokenizer is None else tokenizer.pad_token_id, base.config.pad_token_id]
-    return next((token for token in candidates if token is not None), 0)
+    return next((token for token in candidates if token is not None), None)

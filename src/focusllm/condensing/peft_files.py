@@ -95,8 +95,8 @@ def read_peft(folder: str | Path, base: PreTrainedModel) -> tuple[dict[str, Any]
     for name, plain in _PLAIN.items():
         if config.get(name) not in (plain, None):
             raise AdapterError(f"{folder} has {name}={config[name]!r}, which candidate projections have nothing for.")
-    rank, tensors = config["r"], _weights_of(Path(folder))
-    scaling = config["lora_alpha"] / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    rank, alpha = _sizes_of(config, folder)
+    tensors, scaling = _weights_of(Path(folder)), alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     places = {path: place for place, path in _module_paths(base).items()}
     found: dict[str, Tensor] = {}
     for name, value in tensors.items():
@@ -129,6 +129,19 @@ def _config_of(folder: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
         raise AdapterError(f"{folder / CONFIG_NAME} cannot be read ({error}).") from error
     return config if isinstance(config, dict) else {}
+
+
+def _sizes_of(config: Mapping[str, Any], folder: str | Path) -> tuple[int, float]:
+    """Return rank and alpha of a LoRA."""
+    wanted = {"peft_type": str, "r": int, "lora_alpha": (int, float)}
+    found: dict[str, Any] = {name: config.get(name) for name in wanted}
+    is_whole = all(isinstance(found[name], kind) for name, kind in wanted.items())
+    if not is_whole or found["peft_type"] != "LORA" or found["r"] < 1:
+        raise AdapterError(
+            f"{Path(folder) / CONFIG_NAME} says {found}; what is converted is a LoRA: peft_type 'LORA', `r` of at "
+            f"least 1, `lora_alpha` a number. Save the adapter with PEFT again."
+        )
+    return found["r"], found["lora_alpha"]
 
 
 def _weights_of(folder: Path) -> dict[str, Tensor]:

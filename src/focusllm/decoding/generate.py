@@ -17,6 +17,7 @@ from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.limits import check_room
+from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, FocusError
 
@@ -38,7 +39,7 @@ _UNSUPPORTED: dict[str, tuple[object, ...]] = {
 
 
 def generation_config_for(
-    base: Any, given: GenerationConfig | None, settings: Mapping[str, Any], pad_token_id: int
+    base: Any, given: GenerationConfig | None, settings: Mapping[str, Any], pad_token_id: int | None
 ) -> GenerationConfig:
     """Return the base's own generation configuration, or the given one, with some settings replaced.
 
@@ -62,8 +63,10 @@ def generation_config_for(
         )
     if config.max_new_tokens is None:
         config.max_new_tokens = _DEFAULT_NEW_TOKENS
-    if config.pad_token_id is None:
-        config.pad_token_id = pad_token_id
+    ends: Any = config.eos_token_id
+    # As for transformers, what ends an answer pads it where there is nothing else.
+    padding = (config.pad_token_id, pad_token_id, *(ends if isinstance(ends, list) else [ends]))
+    config.pad_token_id = next((token for token in padding if token is not None), 0)
     try:
         config.validate(strict=True, user_set_attributes=set(settings))
     except ValueError as error:
@@ -166,7 +169,8 @@ class FocusGenerator(GenerationMixin):
         if self.state is None:
             self.state = self._first_state(input_ids.shape[0])
         else:
-            if not torch.equal(self._seen, input_ids[:, :-1]):
+            # One row has no other to change places with; to compare it, a GPU would have to be waited for.
+            if len(input_ids) > 1 and not torch.equal(self._seen, input_ids[:, :-1]):
                 self.state.follow(self._parents(input_ids[:, :-1].tolist()))
             self.state = self._engine.step(self.state, input_ids[:, -1])
         self._seen = input_ids
@@ -242,22 +246,23 @@ def decode(
 def continued(
     engine: FocusEngine,
     input_ids: Int[Tensor, "batch sequence"],
-    rows: Sequence[Sequence[int]],
+    attention_mask: Tensor | None,
     config: GenerationConfig,
-    progress: Progress | None,
+    progress: Progress | None = None,
     **decoding: Any,
 ) -> Int[Tensor, "outputs longer"] | GenerationOutput:
     """Decode new tokens behind sequences; see :meth:`FocusModel.generate`.
 
     Args:
         engine: What computes.
-        input_ids: The sequences, padding and all.
-        rows: Their tokens without padding.
+        input_ids: The sequences.
+        attention_mask: Zeros mark padding.
         config: As :func:`generation_config_for` returns it.
         progress: Called with the chunk tokens read so far and those to be read in all.
         **decoding: Handed on to :func:`decode`.
     """
     returns_object = config.return_dict_in_generate
+    rows = unpadded_rows(input_ids, attention_mask, engine.vocabulary)
     generator = FocusGenerator(engine, engine.split(rows, config.max_new_tokens), progress=progress)
     output: Any = decode(generator, rows, config, **decoding)
     repeated = input_ids.repeat_interleave(output.sequences.shape[0] // input_ids.shape[0], dim=0)

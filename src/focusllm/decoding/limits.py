@@ -1,5 +1,7 @@
 """What fits the base's window, said before anything runs."""
 
+from collections.abc import Sequence
+
 from focusllm.chunking import SplitSequence
 from focusllm.config import FocusConfig
 from focusllm.errors import WindowError
@@ -37,6 +39,24 @@ def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_to
             f"{sequence.num_chunks + local} positions; the base's window has {window}. "
             + _larger_chunks(sequence, window, local, prompt + new_tokens + config.chunk_bos)
         )
+
+
+def room_for_local(chunks: Sequence[Sequence[int]], config: FocusConfig, window: int, new_tokens: int) -> int:
+    """Return how long a local context may be: as long as ``local_length`` says, or as the window has room for.
+
+    Args:
+        chunks: The chunks it comes behind.
+        config: The method's settings.
+        window: Tokens the base can attend to at once.
+        new_tokens: Tokens that will be decoded after it.
+    """
+    # BOS and what is to come stand in every block.
+    room = window - 1 - new_tokens
+    beside_longest = room - max(map(len, chunks), default=0) - config.chunk_bos
+    beside_candidates = room - len(chunks)
+    # No more of a local context than its prompt comes behind a chunk.
+    is_limited = beside_longest < config.dynamic_prompt_length
+    return min(config.local_length, beside_candidates, beside_longest if is_limited else room)
 
 
 def _larger_chunks(sequence: SplitSequence, window: int, local: int, beside_chunk: int) -> str:

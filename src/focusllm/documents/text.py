@@ -1,7 +1,9 @@
 """Reading what users call a document: text, source code, Markdown, HTML, PDF."""
 
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
 from html.parser import HTMLParser
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 from focusllm.errors import InputError, MissingDependencyError
@@ -36,9 +38,29 @@ def text_of(document: str | Path) -> str:
         text = _text_of_file(document)
     if "\0" in text:
         raise InputError(f"{name!r} holds zero bytes, so it is not text; FocusLLM reads text files.")
+    check_unicode(text, name)
     if not text.strip():
         raise InputError(f"{name} is empty: there is nothing to ask about.")
     return text
+
+
+def check_unicode(text: str, name: str) -> None:
+    """Check that a text can be turned into tokens: Python keeps bytes that are no text as halves of characters.
+
+    Args:
+        text: The text.
+        name: What messages call it.
+
+    Raises:
+        InputError: It holds such halves (surrogates).
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"{name} holds {text[error.start]!a} at character {error.start}, which is not Unicode text: read what it "
+            f"comes from with its own encoding, or save it as UTF-8."
+        ) from error
 
 
 def _text_of_file(path: Path) -> str:
@@ -53,11 +75,15 @@ def _text_of_file(path: Path) -> str:
     except OSError as error:
         raise InputError(f"{name!r} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{name!r} is not UTF-8 text ({error.reason}); FocusLLM reads text files.") from error
+        raise InputError(
+            f"{name!r} is not text in UTF-8, or UTF-16 with a byte order mark ({error.reason}); save it as UTF-8."
+        ) from error
 
 
 def _plain_text(path: Path) -> str:
-    return path.read_text(encoding="utf-8").removeprefix(_BYTE_ORDER_MARK)
+    data = path.read_bytes()
+    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
+    return TextIOWrapper(BytesIO(data), encoding=encoding).read().removeprefix(_BYTE_ORDER_MARK)
 
 
 def _html_text(path: Path) -> str:
@@ -95,12 +121,12 @@ class _VisibleText(HTMLParser):
 def _pdf_text(path: Path) -> str:
     try:
         from pypdf import PdfReader
-        from pypdf.errors import PyPdfError
+        from pypdf.errors import DependencyError, PyPdfError
     except ImportError as error:
         raise MissingDependencyError("Reading PDF files needs pypdf: pip install 'focusllm[docs]'.") from error
     try:
         pages = [page.extract_text() for page in PdfReader(path).pages]
-    except PyPdfError as error:
+    except (PyPdfError, DependencyError) as error:
         raise InputError(f"{str(path)!r} cannot be read as a PDF file: {error}.") from error
     if not any(page.strip() for page in pages):
         raise InputError(f"{str(path)!r} holds no text: its pages are pictures. Recognize their text first (OCR).")

@@ -116,6 +116,20 @@ def test_a_cut_while_saving_leaves_the_old_adapter(saved: Path, monkeypatch: pyt
     assert {path.name: path.read_bytes() for path in saved.iterdir()} == before
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs limits of the system")
+def test_a_disk_that_is_full_is_said_by_the_system(tmp_path: Path) -> None:
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError, match="cannot be written"):
+            tiny_model().save_adapter(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not list(tmp_path.iterdir())
+
+
 def test_published_names_are_read_and_the_rest_is_passed_over() -> None:
     model = FocusModel(tiny_base("qwen2"), SMALL).eval()
     wanted = tiny_model("qwen2")

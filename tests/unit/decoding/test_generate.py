@@ -117,6 +117,17 @@ def test_within_the_window_settings_mean_what_they_mean_to_transformers(settings
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.filterwarnings("ignore:Setting `pad_token_id`")
+def test_without_a_padding_token_outputs_are_padded_as_transformers_pads_them() -> None:
+    ids = torch.tensor([random_ids(40), random_ids(40, seed=1)])
+    base = tiny_base("qwen2", torch.float32, pad_token_id=None)
+    options: dict[str, Any] = {"max_new_tokens": 8, "do_sample": False}
+    free = base.generate(ids, attention_mask=torch.ones_like(ids), eos_token_id=None, **options)[:, 40:].tolist()
+    options["eos_token_id"] = next(token for token in free[0][:-1] if token not in free[1])
+    wanted = base.generate(ids, attention_mask=torch.ones_like(ids), **options)
+    assert torch.equal(tiny_model("qwen2", dtype=torch.float32, pad_token_id=None).generate(ids, **options), wanted)
+
+
 def test_scores_processors_and_criteria_work_beyond_the_window() -> None:
     model = tiny_model()
     seen: list[tuple[int, ...]] = []

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pypdf.errors import DependencyError
 
 from focusllm.documents.text import text_of
 from focusllm.errors import InputError, MissingDependencyError
@@ -56,6 +57,18 @@ def test_pdfs_without_text_or_sense_or_pypdf_are_refused(tmp_path: Path, monkeyp
         text_of(tmp_path / "scan.pdf")
 
 
+def test_a_pdf_that_another_package_is_needed_for_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def needs_more(_: object) -> str:
+        raise DependencyError("cryptography is required for AES")
+
+    (tmp_path / "a.pdf").write_bytes(pdf_of("The first page."))
+    monkeypatch.setattr("pypdf.PageObject.extract_text", needs_more)
+    with pytest.raises(InputError, match="cryptography is required"):
+        text_of(tmp_path / "a.pdf")
+
+
 def test_html_gives_what_people_see(tmp_path: Path) -> None:
     page = """<html><head><title>A title</title><style>p {color: red}</style>
     <script>if (1 < 2) { hide("this") }</script></head>
@@ -83,3 +96,17 @@ def test_a_byte_order_mark_is_no_part_of_a_text(tmp_path: Path) -> None:
     (tmp_path / "empty.txt").write_bytes(b"\xef\xbb\xbf")
     with pytest.raises(InputError, match="is empty"):
         text_of(tmp_path / "empty.txt")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_line_breaks_and_marks_of_other_systems_change_nothing(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "a.txt").write_bytes("One\r\n二\r🌄\n".encode(encoding))
+    assert text_of(tmp_path / "a.txt") == "One\n二\n🌄\n"
+    (tmp_path / "a.txt").write_bytes("One".encode("utf-16")[:-1])
+    with pytest.raises(InputError, match=r"is not text in UTF-8.*\(truncated data\); save it as UTF-8"):
+        text_of(tmp_path / "a.txt")
+
+
+def test_bytes_that_are_no_text_are_refused_where_python_let_them_pass() -> None:
+    with pytest.raises(InputError, match=r"The document holds '\\udce9' at character 3, which is not Unicode text"):
+        text_of("caf\udce9 noir")

@@ -1,0 +1,145 @@
+"""The command among terminals, pipes and other programs: its streams may end, break or hold something else."""
+
+import errno
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEXT = "".join(f"Im Jahr {1000 + n} geschah im Tal nichts, 谷では何も起きなかった 🌄. " for n in range(20))
+OPTIONS = ("--chunk-length", 100, "--device", "cpu", "--max-new-tokens", 3)
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    path = tmp_path / "ein Buch 📖.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def input_of(data: bytes, **how: Any) -> io.TextIOWrapper:
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", **how)
+
+
+@pytest.mark.parametrize("name", ["ask", "index", "chat"])
+def test_an_interruption_is_one_line(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    place = {"ask": "FocusEngine.step", "index": "FocusEngine.index", "chat": "FocusEngine.step"}[name]
+    monkeypatch.setattr(f"focusllm.decoding.engine.{place}", interrupt)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("What?\n"))
+    rest: dict[str, tuple[object, ...]] = {"ask": ("What?",), "index": ("-o", book.with_name("d")), "chat": ()}
+    options = OPTIONS[:4] if name == "index" else OPTIONS
+    run = command(name, book, *rest[name], "--model", base, *options)
+    assert (run.status, run.out) == (130, "")
+    assert run.err.splitlines()[-1] == "Interrupted."
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word() -> None:
+    for arguments in (["models"], ["models", "--names"], ["--help"]):
+        with subprocess.Popen(
+            [sys.executable, "-m", "focusllm", *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as running:
+            assert running.stdout is not None
+            assert running.stderr is not None
+            running.stdout.close()
+            assert running.stderr.read() == b""
+
+
+def test_streams_that_are_closed_are_empty(command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    run = command("ask", "-", "What?", "--model", base, *OPTIONS)
+    assert (run.status, "The document is empty" in run.err) == (1, True)
+    run = command("chat", book, "--model", base, *OPTIONS)
+    assert (run.status, run.out) == (0, "")
+    monkeypatch.setattr(sys, "stderr", None)
+    run = command("ask", book, "What?", "--model", base, *OPTIONS)
+    assert (run.status, len(run.out.splitlines()) > 0) == (0, True)
+
+
+def test_what_a_stream_cannot_show_is_shown_by_its_number(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="latin-1"))
+    run = command("ask", book, "What?", "--evidence", "--model", base, *OPTIONS)
+    assert run.status == 0
+    assert rb"\u8c37" in shown.getvalue()
+    assert rb"\U0001f304" in shown.getvalue()
+
+
+def test_what_is_typed_or_piped_in_another_encoding_is_one_sentence(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chat = ("chat", book, "--model", base, *OPTIONS)
+    ask = ("ask", "-", "What?", "--model", base, *OPTIONS)
+    for errors in ("strict", "surrogateescape"):
+        for arguments in (chat, ask):
+            monkeypatch.setattr(sys, "stdin", input_of(b"Qui \xe9tait-ce?\n", errors=errors))
+            run = command(*arguments)
+            assert run.out == ""
+            assert run.err.count("Error: ") == 1
+            assert "UTF-8" in run.err or "Unicode" in run.err
+    run = command("ask", book, "Qui \udce9tait-ce?", "--model", base, *OPTIONS)
+    assert (run.status, run.err.startswith("Error: "), "Unicode" in run.err) == (1, True, True)
+
+
+@pytest.mark.parametrize("name", ["notes[/b]", "notes [draft]"])
+def test_names_are_said_as_they_are_and_in_one_line(command, book: Path, base: Path, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / name / ("long " * 30)
+    folder.parent.mkdir(parents=True)
+    run = command("index", book, "-o", folder, "--model", base, *OPTIONS[:4])
+    assert run.status == 0
+    assert f"{folder}/;" in run.err
+
+
+def test_a_file_given_twice_is_refused_and_so_is_standard_input(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(TEXT))
+    for name in (book, "-"):
+        run = command("ask", name, name, "What?", "--model", base, *OPTIONS)
+        assert (run.status, run.out) == (1, "")
+        assert f"{str(name)!r} was given twice" in run.err
+
+
+@pytest.mark.parametrize("count", [0, -1])
+def test_an_answer_of_no_tokens_is_refused_before_anything_is_read(command, book: Path, count: int) -> None:
+    for name, rest in (("ask", ["What?"]), ("chat", [])):
+        run = command(name, book, *rest, "--model", "nowhere", "--max-new-tokens", count)
+        assert run.status == 2
+        assert "--max-new-tokens" in run.err
+
+
+def test_a_word_with_a_dot_is_a_question_unless_it_looks_like_a_file(command, book: Path, base: Path) -> None:
+    run = command("ask", book, "Python3.11とは何ですか", "--model", base, *OPTIONS)
+    assert run.status == 0
+    run = command("ask", book, "missing.txt", "What?", "--model", base, *OPTIONS)
+    assert (run.status, "There is no file 'missing.txt'" in run.err) == (1, True)
+
+
+def test_a_picture_is_whole_or_not_there(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def write_until_full(_: object, path: Any, **__: object) -> None:
+        Path(path).write_bytes(b"\x89PNG")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("matplotlib.figure.Figure.savefig", write_until_full)
+    run = command("ask", book, "What?", "--heatmap", tmp_path / "map.png", "--model", base, *OPTIONS)
+    assert (run.status, "No space left on device" in run.err) == (1, True)
+    assert {path.suffix for path in tmp_path.iterdir()} == {".txt"}
+
+
+def test_a_number_of_tokens_no_window_holds_is_one_sentence(command, base: Path) -> None:
+    run = command("estimate", "200,000,000", "--model", base, *OPTIONS[:4])
+    assert (run.status, "the base's window has 512" in run.err) == (1, True)
+    run = command("estimate", "²", "--model", base)
+    assert (run.status, run.err.startswith("Error: There is no file")) == (1, True)
