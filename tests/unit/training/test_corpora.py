@@ -108,6 +108,15 @@ def test_tokens_are_those_of_the_texts_and_made_once(tmp_path: Path, monkeypatch
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 3
 
 
+def test_tokens_that_cannot_be_kept_are_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text("words")
+    monkeypatch.setenv("FOCUSLLM_CACHE", str(tmp_path / "a.txt"))
+    assert corpus(tmp_path, "a.txt").text_tokens(tiny_tokenizer()).lengths == [5]
+    assert "Tokens cannot be kept" in caplog.text
+
+
 @pytest.mark.parametrize("place", [20, -20])
 def test_damaged_tokens_are_made_again(place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOCUSLLM_CACHE", str(tmp_path / "cache"))
