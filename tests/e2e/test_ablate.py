@@ -88,7 +88,7 @@ def test_variants_are_trained_asked_alike_and_compared(command, folder: Path) ->
     assert {path: path.stat().st_mtime_ns for path in adapters.values()} == written
     (folder / "ablation.yaml").write_text(ABLATION.replace("steps: 2", "steps: 3"))
     changed = command("ablate", "--config", folder / "ablation.yaml")
-    assert (changed.status, "holds a run with other settings" in changed.err) == (1, True)
+    assert (changed.status, "begun with other settings" in changed.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -352,7 +352,10 @@ def test_an_interrupted_training_says_how_to_go_on(
 
     monkeypatch.setattr("focusllm.training.trainer.FocusTrainer.compute_loss", interrupt)
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(f"base: {base}\noutput: {tmp_path / 'run'}\nsteps: 2\narguments: {{disable_tqdm: true}}\n")
+    recipe.write_text(
+        f"base: {base}\noutput: {tmp_path / 'run'}\nsteps: 2\ndraws: {{chunk_lengths: [32]}}\n"
+        "arguments: {disable_tqdm: true}\n"
+    )
     run = command("train", "--config", recipe)
     assert run.status == 1
     assert "the same command goes on from the newest one" in run.err

@@ -27,7 +27,7 @@ base: {folder}/base
 output: {folder}/{name}
 steps: 4
 focus: {{chunk_length: 24, local_length: 16, dynamic_prompt_length: 8}}
-draws: {{row_tokens: 600}}
+draws: {{chunk_lengths: [64, 128, 256], row_tokens: 600}}
 data: [{{kind: continuation}}]
 arguments: {{learning_rate: 1.0e-2, logging_steps: 1, save_steps: 2, disable_tqdm: true, use_cpu: true}}
 """

@@ -160,6 +160,23 @@ def test_gradient_checkpointing_changes_nothing(family: str) -> None:
         assert torch.allclose(gradient, gradients[1][name], atol=1e-12), name
 
 
+def test_names_of_before_are_still_taken() -> None:
+    """What Trainers of other versions of transformers call, with the argument they give."""
+    model = tiny_model(config=CONFIG)
+    objective = FocusObjective(model.base, model.adapter).train()
+    objective.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"preserve_rng_state": False})
+    layer: Any = model.base.model.layers[0]
+    assert layer.gradient_checkpointing
+
+
+def test_rates_of_dropout_in_the_configuration_are_off_in_training() -> None:
+    model = tiny_model("falcon", CONFIG, hidden_dropout=0.5)
+    objective = FocusObjective(model.base, model.adapter)
+    losses = [objective.train(mode)(packed(EXAMPLES)).token_losses for mode in (True, True, False)]
+    assert torch.equal(losses[0], losses[1])
+    assert torch.equal(losses[0], losses[2])
+
+
 def test_supervising_the_last_position_is_one_loss_a_sequence() -> None:
     model = tiny_model(config=CONFIG)
     one = EXAMPLES[0]

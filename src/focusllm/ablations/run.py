@@ -1,25 +1,21 @@
 """Training and asking every variant of an ablation; what is done already is not done again."""
 
-import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from focusllm.ablations.settings import Ablation, Variant
 from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import CONFIG_NAME
-from focusllm.errors import InputError
 from focusllm.evaluation.runner import run_grid
 from focusllm.evaluation.runs import SAMPLES_NAME
 from focusllm.evaluation.systems import FocusSystem
 from focusllm.evaluation.tasks.registry import TASKS
-from focusllm.files import write_text
 from focusllm.model import FocusModel
+from focusllm.training.kept_recipe import check_recipe
 from focusllm.training.recipe import Recipe
 from focusllm.training.run import train
 
-SETTINGS_NAME = "recipe.json"
 # Samples of every seed of a variant, by task.
 Records = dict[tuple[str, str, int], list[dict[str, Any]]]
 
@@ -37,7 +33,7 @@ def run_ablation(ablation: Ablation, done: Callable[[str], None] = lambda _: Non
         The samples of each variant's name, task and seed.
 
     Raises:
-        InputError: A folder holds a run with other settings.
+        TrainingError: A folder holds a run with other settings.
     """
     records: Records = {}
     for variant, seed in _runs(ablation):
@@ -58,20 +54,11 @@ def train_adapter(recipe: Recipe) -> None:
     """Train by a recipe, unless its adapter is there already.
 
     Raises:
-        InputError: The recipe's folder holds the run of another recipe.
+        TrainingError: The recipe's folder holds the run of another recipe.
     """
-    folder = Path(recipe.output)
-    settings, said = folder / SETTINGS_NAME, json.dumps(asdict(recipe), default=str, indent=2, sort_keys=True)
-    if settings.exists() and settings.read_text(encoding="utf-8") != said:
-        raise InputError(
-            f"{folder} holds a run with other settings; see {SETTINGS_NAME} there. Give the ablation another `output`, "
-            f"rename the variant, or remove the folder."
-        )
-    if not settings.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(settings, said)
+    check_recipe(recipe)
     # Of an adapter's files it is the last one that is written.
-    if not (folder / CONFIG_NAME).exists():
+    if not (Path(recipe.output) / CONFIG_NAME).exists():
         train(recipe)
 
 

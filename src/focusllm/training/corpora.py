@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.bundled.text import installation_texts
@@ -52,7 +53,7 @@ class Corpus:
             InputError: A pattern matches nothing, a file is not what its name says, or a record lacks its text.
             MissingDependencyError: A library that reads the format is not installed.
         """
-        return (str(record["text"]) for record in self._limited(_TEXT))
+        return (str(record["text"]) for _, record in self._limited(_TEXT))
 
     def text_tokens(self, tokenizer: PreTrainedTokenizerBase) -> TokenSequences:
         """Return the token ids of each text; errors are those of :meth:`texts`."""
@@ -70,18 +71,18 @@ class Corpus:
         return stored(self._identity("records", tokenizer), lambda: self._divided(tokenizer))
 
     def _divided(self, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
-        for record in self._limited(_RECORD, alternative=_CONVERSATION):
+        for place, record in self._limited(_RECORD, alternative=_CONVERSATION):
             if isinstance(record.get(_CONVERSATION), list):
-                yield from _conversation(record[_CONVERSATION], tokenizer)
+                yield from _conversation(record[_CONVERSATION], place, tokenizer)
             else:
                 yield from _encoded(iter([record[name] for name in _RECORD]), tokenizer)
 
-    def _limited(self, needed: tuple[str, ...], alternative: str = "") -> Iterator[dict[str, Any]]:
+    def _limited(self, needed: tuple[str, ...], alternative: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         if self.dataset is not None:
             found = _dataset_records(self.dataset, self._dataset_folder, self.subset, self.split)
         else:
             found = (record for pattern in self.files for record in _records(pattern, self.folder, needed))
-        return (_checked(record, place, needed, alternative) for place, record in islice(found, self.limit))
+        return ((place, _checked(record, place, needed, alternative)) for place, record in islice(found, self.limit))
 
     @property
     def _dataset_folder(self) -> Path | None:
@@ -89,12 +90,9 @@ class Corpus:
         return folder if self.dataset and folder.is_dir() else None
 
     def _identity(self, kind: str, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
-        paths = [path for pattern in self.files if pattern != INSTALLATION for path in _matching(pattern, self.folder)]
-        if self._dataset_folder is not None:
-            paths = sorted(path for path in self._dataset_folder.rglob("*") if path.is_file())
         return {
             "kind": kind,
-            "contents": [[path.suffix, file_checksum(path)] for path in paths],
+            "contents": self._contents(),
             "installation": sys.version if INSTALLATION in self.files else None,
             "dataset": [self.dataset, self.subset, self.split],
             "limit": self.limit,
@@ -102,18 +100,37 @@ class Corpus:
             "chat_template": getattr(tokenizer, "chat_template", None),
         }
 
+    def _contents(self) -> list[tuple[str, str]]:
+        """Return what the name of each file says of it, and the checksum of what is in it."""
+        folder = self._dataset_folder
+        if folder is None:
+            patterns = [pattern for pattern in self.files if pattern != INSTALLATION]
+            paths = [path for pattern in patterns for path in _matching(pattern, self.folder)]
+            return [(path.suffix, file_checksum(path)) for path in paths]
+        # In a data set names say which split a file belongs to.
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return [(path.relative_to(folder).as_posix(), file_checksum(path)) for path in paths]
+
 
 def _encoded(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
     while some := list(islice(texts, _TEXTS_AT_ONCE)):
         yield from tokenizer(some, add_special_tokens=False, verbose=False).input_ids
 
 
-def _conversation(messages: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def _conversation(messages: list[Any], place: str, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
     """Divide a conversation before its last message."""
-    prompt = worded_conversation(messages[:-1], tokenizer)
-    whole = worded_conversation(messages, tokenizer, is_answered=True)
+    if len(messages) < 2 or not all(isinstance(message, dict) for message in messages):
+        raise InputError(f"{place} has no conversation: two or more messages with `role` and `content` are needed.")
+    try:
+        prompt = worded_conversation(messages[:-1], tokenizer)
+        whole = worded_conversation(messages, tokenizer, is_answered=True)
+    except (InputError, TemplateError) as error:
+        raise InputError(f"{place} has a conversation that cannot be worded: {error}") from error
     if whole[: len(prompt)] != prompt:
-        raise InputError("The chat template words a conversation otherwise once it is answered: use `prompt` instead.")
+        raise InputError(
+            f"{place} has a conversation that the chat template words otherwise once it is answered: "
+            f"use `prompt` and `completion` in place of messages."
+        )
     return prompt, whole[len(prompt) :]
 
 
@@ -122,7 +139,10 @@ def _matching(pattern: str, folder: Path) -> list[Path]:
     root, relative = (
         (Path(path.anchor), str(path.relative_to(path.anchor))) if path.is_absolute() else (folder, pattern)
     )
-    found = sorted(match for match in root.glob(relative) if match.is_file())
+    try:
+        found = sorted(match for match in root.glob(relative) if match.is_file())
+    except ValueError as error:
+        raise InputError(f"{pattern!r} in `files` of the data source matches no names of files: {error}.") from error
     if not found:
         raise InputError(f"No file matches {pattern!r} (looked in {root}). Check `files` of the data source.")
     return found
@@ -143,12 +163,23 @@ def _records(pattern: str, folder: Path, needed: tuple[str, ...]) -> Iterator[tu
 
 
 def _json_records(path: Path) -> Iterator[tuple[str, Any]]:
-    for number, line in enumerate(text_of(path).splitlines(), start=1):
+    # Not at every character that ends a line of text: JSON may have some of them in the middle of one.
+    for number, line in enumerate(text_of(path).split("\n"), start=1):
         if line.strip():
-            try:
-                yield f"{path}, line {number},", json.loads(line)
-            except json.JSONDecodeError as error:
-                raise InputError(f"{path}, line {number}, is not JSON: {error}.") from error
+            yield (place := f"{path}, line {number},"), _from_json(line, place)
+
+
+def _from_json(line: str, place: str) -> Any:
+    try:
+        record = json.loads(line)
+        # Escapes can stand for half a character, which no tokenizer takes.
+        if "\\u" in line:
+            json.dumps(record, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise InputError(f"{place} is not JSON: {error}.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{place} has an escape for half a character (a lone surrogate), which is no text.") from error
+    return record
 
 
 def _parquet_records(path: Path) -> Iterator[tuple[str, Any]]:
@@ -172,7 +203,8 @@ def _dataset_records(name: str, folder: Path | None, subset: str | None, split: 
     try:
         rows: Any = load_dataset(str(folder or name), subset, split=split, streaming=True)
         yield from ((f"{name}, record {number},", row) for number, row in enumerate(rows, start=1))
-    except (OSError, ValueError) as error:
+    # Code in a data set, which is not run, is a RuntimeError.
+    except (OSError, ValueError, RuntimeError) as error:
         raise InputError(f"The data set {name!r} ({split}) cannot be read: {error}") from error
 
 

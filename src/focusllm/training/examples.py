@@ -9,8 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, WindowError
 from focusllm.training.packing import TrainingExample
+
+# The least that settings of draws can be.
+_LEAST = {"row_tokens": 1, "max_chunks": 1, "max_sequences": 1, "local_filler": 0, "virtual_chunks": 0}
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,7 @@ class Sample:
         local: The local context with the tokens to be predicted.
         cut: See :class:`~focusllm.training.packing.TrainingExample`.
         weights: For each local token, how much predicting it counts.
+        room: Of how many samples of the size that was drawn it takes the place in a batch.
     """
 
     chunks: Sequence[Sequence[int]]
@@ -64,6 +68,7 @@ class Sample:
     local: Sequence[int]
     cut: int
     weights: Sequence[float]
+    room: int = 1
 
 
 @runtime_checkable
@@ -108,6 +113,10 @@ class DrawSettings:
     supervision: str = "all"
 
     def __post_init__(self) -> None:
+        self._check_chances()
+        for name, least in _LEAST.items():
+            if getattr(self, name) < least:
+                raise ConfigurationError(f"`{name}` of draws must be {least} or more; got {getattr(self, name)!r}.")
         if self.supervision not in ("all", "last"):
             raise ConfigurationError(f"`supervision` must be 'all' or 'last'; got {self.supervision!r}.")
         if not self.chunk_lengths or min(self.chunk_lengths) < 1:
@@ -115,6 +124,15 @@ class DrawSettings:
         if not self.candidate_refreshes or min(self.candidate_refreshes) < 0:
             raise ConfigurationError(
                 f"`candidate_refreshes` must be numbers of tokens, 0 or more; got {self.candidate_refreshes}."
+            )
+
+    def _check_chances(self) -> None:
+        if not 0 < self.until <= 1:
+            raise ConfigurationError(f"`until` of draws must be above 0 and at most 1; got {self.until!r}.")
+        if min(self.early_cut, self.late_cut) < 0 or self.early_cut + self.late_cut > 1:
+            raise ConfigurationError(
+                f"`early_cut` and `late_cut` of draws must be chances, 0 or more, that add up to 1 at most; "
+                f"got {self.early_cut!r} and {self.late_cut!r}."
             )
 
 
@@ -139,18 +157,52 @@ class ExampleDrawer:
         settings = next((stage for stage in self._stages if done < stage.until), self._stages[-1])
         chunk_length = rng.choice(settings.chunk_lengths)
         local_filler = rng.randint(0, settings.local_filler) if rng.random() < 0.5 else 0
-        # Blocks, questions and answers add to every chunk's row; their usual size is known well enough.
-        row = chunk_length + min(self._prompt_length, 40 + local_filler)
+        row = _usual_row(chunk_length, local_filler, self._prompt_length)
         affordable = max(settings.row_tokens // row, 1)
         num_chunks = _log_uniform(rng, 1, min(affordable, settings.max_chunks))
         draws = Draws(chunk_length, num_chunks, local_filler, settings.early_cut, settings.late_cut)
-        count = min(max(affordable // num_chunks, 1), settings.max_sequences)
+        room = min(max(affordable // num_chunks, 1), settings.max_sequences)
         numbers = range(len(self._sources))
         chosen = []
-        for _ in range(count):
+        while room > 0:
             [number] = rng.choices(numbers, self._shares)
-            chosen.append((number, self._sources[number].draw(rng, draws)))
+            sample = self._sources[number].draw(rng, draws)
+            chosen.append((number, sample))
+            room -= sample.room
         return [replace(_example(rng, sample, settings), source=number) for number, sample in chosen]
+
+
+def check_room(stages: Sequence[DrawSettings], prompt_length: int, window: int) -> None:
+    """Check that what is drawn, in its usual size, fits the base's window.
+
+    Args:
+        stages: From what the draws are made.
+        prompt_length: Tokens of prompt block to be expected behind each chunk, at most.
+        window: Tokens the base can attend to at once.
+
+    Raises:
+        WindowError: It does not.
+    """
+    for stage in stages:
+        row = _usual_row(max(stage.chunk_lengths), stage.local_filler, prompt_length)
+        if row > window:
+            raise WindowError(
+                f"A chunk of {max(stage.chunk_lengths)} tokens with its prompt block takes about {row} positions; the "
+                f"base's window has {window}. Set shorter `chunk_lengths` in `draws`."
+            )
+        affordable = stage.row_tokens // _usual_row(min(stage.chunk_lengths), 0, prompt_length)
+        slots = max(min(affordable, stage.max_chunks), stage.virtual_chunks)
+        if slots + stage.local_filler >= window:
+            raise WindowError(
+                f"{slots} candidates and a local context of {stage.local_filler} tokens and more take more positions "
+                f"than the base's window of {window} has. Set fewer `max_chunks`, `virtual_chunks` or `local_filler` "
+                f"in `draws`."
+            )
+
+
+def _usual_row(chunk_length: int, local_filler: int, prompt_length: int) -> int:
+    """Return how many tokens a chunk and its prompt block have; the usual size of questions is known well enough."""
+    return chunk_length + min(prompt_length, 40 + local_filler)
 
 
 def _log_uniform(rng: random.Random, low: int, high: int) -> int:

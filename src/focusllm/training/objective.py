@@ -122,7 +122,11 @@ class FocusObjective(nn.Module):
         given = activation_checkpointing_kwargs or {}
         enable({**given, "use_reentrant": False, "context_fn": self._checkpoint_contexts}, **options)
 
-    gradient_checkpointing_enable = activation_checkpointing_enable
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """Do the same by the name, and the name of its argument, that transformers had for it before."""
+        self.activation_checkpointing_enable(gradient_checkpointing_kwargs, **options)
 
     def _checkpoint_contexts(self) -> tuple[Any, Any]:
         return nullcontext(), self._packed(self._adapter.gate.index)
@@ -142,8 +146,9 @@ def _without_dropout(base: PreTrainedModel) -> PreTrainedModel:
     for module in base.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-        # Others keep the rate as a number of their own and hand it to a function.
-        for name, value in list(vars(module).items()):
+    # Others keep the rate as a number of their own, or read it from the configuration, and hand it to a function.
+    for holder in (base.config, *base.modules()):
+        for name, value in list(vars(holder).items()):
             if "dropout" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
+                setattr(holder, name, 0.0)
     return base

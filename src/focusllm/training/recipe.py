@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.config import FocusConfig
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, TrainingError
 from focusllm.kinds import build_settings
 from focusllm.training.corpora import INSTALLATION, Corpus
 from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
@@ -56,6 +56,12 @@ class DataSettings:
             raise ConfigurationError(f"`share` of a data source must be above 0; got {self.share!r}.")
         if self.limit is not None and self.limit < 1:
             raise ConfigurationError(f"`limit` of a data source must be a positive number; got {self.limit!r}.")
+        if self.max_supervised < 1:
+            raise ConfigurationError(
+                f"`max_supervised` of a data source must be a positive number; got {self.max_supervised!r}."
+            )
+        if self.files is not None and not self.files:
+            raise ConfigurationError("`files` of a data source is empty; name files, or leave it out.")
         if self.files and self.dataset:
             raise ConfigurationError(f"Give `files` ({self.files!r}) or a `dataset` ({self.dataset!r}), not both.")
         if self.subset and not self.dataset:
@@ -171,6 +177,8 @@ def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedToke
         return TextSource(documents, settings.kind, settings.max_supervised)  # type: ignore[arg-type]
     texts = list(corpus.texts())
     lines = [line for text in texts for line in text.splitlines(keepends=True) if line.strip()]
+    if not lines:
+        raise TrainingError("The texts of a `facts` source are empty: there is nothing to hide facts in.")
 
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False, verbose=False).input_ids

@@ -6,22 +6,34 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
+from transformers.integrations import get_reporting_integration_callbacks
 
 from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
+from focusllm.condensing.families import window_of
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
 from focusllm.kinds import check_kinds
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
+from focusllm.training.examples import check_room
+from focusllm.training.kept_recipe import RECIPE_NAME, check_recipe, keep_recipe
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
-from focusllm.training.trainer import FocusTrainer, newest_complete_checkpoint, seed_everything
+from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint, seed_everything
 
-# A packed batch holds several sequences already; more of them are reached by accumulation.
-_FIXED = {"per_device_train_batch_size": 1, "remove_unused_columns": False}
+_FIXED: dict[str, Any] = {
+    # A packed batch holds several sequences already; more of them are reached by accumulation.
+    "per_device_train_batch_size": 1,
+    "remove_unused_columns": False,
+    # There is nothing to evaluate on, and a run could not go on from weights alone.
+    "eval_strategy": "no",
+    "save_only_model": False,
+}
+# Said by settings of the recipe itself.
+_OWN = {"output_dir": "output", "max_steps": "steps", "num_train_epochs": "steps", "seed": "seed"}
 
 
 def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
@@ -39,21 +51,23 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
             would be divided among processes.
         InputError: The base cannot be loaded, or has no tokenizer.
         MissingDependencyError: The recipe asks for a library that is not installed.
+        TrainingError: The folder holds a run by another recipe, there is no room in it, or training has diverged.
+        WindowError: What is drawn does not fit the base's window.
     """
     seed_everything(recipe.seed)
     base, tokenizer = _load(recipe)
     adapter = CandidateAdapter(base, recipe.focus)
-    if not adapter.family.is_trainable:
-        raise ConfigurationError(
-            f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
-            f"does not hand their attention what the packed training pass needs. See `focusllm models`."
-        )
+    _check_base(recipe, base, adapter)
     checkpoint = newest_complete_checkpoint(recipe.output)
+    if checkpoint is not None:
+        check_recipe(recipe)
     start = checkpoint or (recipe.adapter and recipe.folder / recipe.adapter)
     if start is not None:
         load_adapter(start, adapter, base)
     arguments = _arguments(recipe)
     _check_division(arguments, base)
+    if arguments.process_index == 0:
+        _open_folder(recipe, is_new=checkpoint is None)
     batches = PackedBatches(
         make_drawer(recipe, tokenizer),
         recipe.focus,
@@ -88,6 +102,25 @@ def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     return base, tokenizer
 
 
+def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter) -> None:
+    """Refuse a base that cannot be trained on, or whose window is too small for the recipe."""
+    if not adapter.family.is_trainable:
+        raise ConfigurationError(
+            f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
+            f"does not hand their attention what the packed training pass needs. See `focusllm models`."
+        )
+    check_room(recipe.draws, recipe.focus.dynamic_prompt_length, window_of(base))
+
+
+def _open_folder(recipe: Recipe, *, is_new: bool) -> None:
+    """Keep the recipe, unless it is kept; of an attempt that left no checkpoint nothing is to be in the log."""
+    folder = Path(recipe.output)
+    if is_new:
+        (folder / LOG_NAME).unlink(missing_ok=True)
+    if is_new or not (folder / RECIPE_NAME).exists():
+        keep_recipe(recipe)
+
+
 def _check_division(arguments: TrainingArguments, base: PreTrainedModel) -> None:
     """Refuse to divide among processes what cannot be divided."""
     settings: Any = getattr(arguments, "hf_deepspeed_config", None)
@@ -101,12 +134,19 @@ def _check_division(arguments: TrainingArguments, base: PreTrainedModel) -> None
 def _arguments(recipe: Recipe) -> TrainingArguments:
     clashing = sorted(_FIXED.keys() & recipe.arguments.keys())
     if clashing:
-        raise ConfigurationError(f"{clashing} cannot be set: they follow from how batches are packed.")
+        raise ConfigurationError(
+            f"{clashing} cannot be set: packed batches, and runs that go on, need them as they are."
+        )
+    if elsewhere := sorted(_OWN.keys() & recipe.arguments.keys()):
+        own = sorted({_OWN[name] for name in elsewhere})
+        raise ConfigurationError(f"{elsewhere} cannot be set in `arguments`: set {own} of the recipe itself.")
     defaults: dict[str, Any] = {
         "logging_steps": 10,
         "save_steps": 100,
         "save_total_limit": 2,
         "report_to": "none",
+        # Or a loss that is no number would be logged as the mean of those before it.
+        "logging_nan_inf_filter": False,
         "use_cpu": not torch.cuda.is_available(),
         # Every trained parameter gets a gradient from every batch.
         "ddp_find_unused_parameters": False,
@@ -114,7 +154,7 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
     check_kinds(TrainingArguments, recipe.arguments)
     given = {**defaults, **recipe.arguments}
     try:
-        return TrainingArguments(
+        arguments = TrainingArguments(
             output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed, **_FIXED, **given,
         )  # fmt: skip
     except ImportError as error:
@@ -123,3 +163,23 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         raise ConfigurationError(
             f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
         ) from error
+    if arguments.gradient_accumulation_steps < 1:
+        raise ConfigurationError(
+            f"`gradient_accumulation_steps` in `arguments` must be a positive number; "
+            f"got {arguments.gradient_accumulation_steps!r}."
+        )
+    _check_reports(arguments)
+    # A process has one batch at a time; the Trainer would have it draw one for each GPU, and drop all but the first.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _check_reports(arguments: TrainingArguments) -> None:
+    """Find out now whether what is reported to is there; the Trainer would say so in errors of many kinds."""
+    try:
+        for report in get_reporting_integration_callbacks(arguments.report_to):
+            report()
+    except ValueError as error:
+        raise ConfigurationError(f"`report_to` in `arguments` is unknown: {error}") from error
+    except (ImportError, RuntimeError) as error:
+        raise MissingDependencyError(f"`report_to` in `arguments` needs a library that is missing: {error}") from error

@@ -10,7 +10,15 @@ from focusllm.errors import ConfigurationError, InputError
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 5e-4 is a number, which YAML 1.1 takes for text."""
+    """YAML as people write it: 5e-4 is a number, which YAML 1.1 takes for text, and no name is given twice."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuse a name that is given twice, the first of which would be lost without a word."""
+        node = super().compose_mapping_node(anchor)
+        names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise yaml.composer.ComposerError(None, None, f"{twice} are given twice", node.start_mark)
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -47,12 +55,15 @@ def parse_override(override: str) -> tuple[str, Any]:
     """Read ``NAME=VALUE``; the value is YAML.
 
     Raises:
-        ConfigurationError: There is no ``=``.
+        ConfigurationError: There is no ``=``, or the value is not YAML.
     """
     name, separator, text = override.partition("=")
     if not separator:
         raise ConfigurationError(f"An override is written NAME=VALUE; got {override!r}.")
-    return name, _load(text)
+    try:
+        return name, _load(text)
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"The value of an override is YAML; {override!r} is not: {error}") from error
 
 
 def override(values: dict[str, Any], name: str, value: Any) -> None:

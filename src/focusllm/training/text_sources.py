@@ -1,6 +1,7 @@
 """Training samples from users' own data: running text, and records with a prompt and a completion."""
 
 import logging
+import math
 import random
 from itertools import accumulate
 from typing import Literal
@@ -18,7 +19,8 @@ class TextSource:
     """Draws samples of running text. Source: paper, section 2.3.
 
     ``"continuation"``: the local context follows the memory. ``"reconstruction"``: the local context is a run
-    of tokens out of the memory, so that the model learns to bring back what it has read.
+    of tokens out of the memory, so that the model learns to bring back what it has read; a memory that is no longer
+    than it holds no such run, and is followed by it instead.
 
     Args:
         documents: Token ids of each document.
@@ -40,7 +42,7 @@ class TextSource:
         """Draw a window of a document, longer documents more often."""
         [number] = rng.choices(self._kept, cum_weights=self._ends)
         document = self._documents[number]
-        local_length = 2 + draws.local_filler + rng.randint(8, 4 * self._max_supervised)
+        local_length = 2 + draws.local_filler + rng.randint(8, max(4 * self._max_supervised, 8))
         local_length = min(local_length, len(document) // 2)
         memory_length = min(draws.memory_length, len(document) - local_length)
         start = rng.randint(0, len(document) - memory_length - local_length)
@@ -80,9 +82,10 @@ class RecordSource:
         first = rng.randint(0, max(len(completion) - self._max_supervised, 0))
         last = min(first + self._max_supervised, len(completion))
         local = [*prompt[-tail:], *completion[:last]]
-        # Whole memories are kept: a record is never cut to fit the draw.
+        # Whole memories are kept: a record is never cut to fit the draw, and fewer of them share a batch.
         chunks = cut_into_chunks(prompt[:-tail], draws.chunk_length)
-        return Sample(chunks, [True] * len(chunks), local, tail + first - 1, [1.0] * len(local))
+        room = math.ceil(len(chunks) / draws.num_chunks)
+        return Sample(chunks, [True] * len(chunks), local, tail + first - 1, [1.0] * len(local), room)
 
 
 def _report_left_out(count: int, total: int, what: str) -> None:

@@ -1,6 +1,7 @@
 """Token ids of a corpus: made once, kept in a file, four bytes a token. Source: ours."""
 
 import json
+import logging
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from focusllm.files import checksum, written_atomically
 
+_LOG = logging.getLogger(__name__)
 # Goes up whenever the same text would be turned into other tokens, or files are laid out in another way.
 _VERSION = 1
 
@@ -77,7 +79,8 @@ class TokenSequences:
 def stored(identity: Mapping[str, Any], make: Callable[[], Iterable[Sequence[int]]]) -> TokenSequences:
     """Return the sequences that belong to an identity, made unless an earlier run has kept them.
 
-    They are kept under ``$FOCUSLLM_CACHE``, or ``~/.cache/focusllm``; whoever removes files there loses time only.
+    They are kept under ``$FOCUSLLM_CACHE``, or ``~/.cache/focusllm``; whoever removes files there, or has no room,
+    loses time only.
 
     Args:
         identity: Everything the ids depend on, as plain values.
@@ -89,8 +92,11 @@ def stored(identity: Mapping[str, Any], make: Callable[[], Iterable[Sequence[int
         return TokenSequences.load(path)
     except (FileNotFoundError, SafetensorError):
         sequences = TokenSequences.of(_shown(make()))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sequences.save(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sequences.save(path)
+    except (OSError, SafetensorError) as error:
+        _LOG.warning("Tokens cannot be kept in %s, so that the next run makes them again: %s.", path.parent, error)
     return sequences
 
 

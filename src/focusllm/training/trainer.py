@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from accelerate.utils import save_fsdp_optimizer
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.utils.data import SequentialSampler
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -19,6 +21,7 @@ from transformers.trainer import SCHEDULER_NAME
 from focusllm.condensing.adapter_files import base_name_of, fingerprint_of, write_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
+from focusllm.errors import TrainingError
 from focusllm.files import drop_cut_line, file_checksum, write_text
 from focusllm.training.packing import PackedBatch
 from focusllm.training.shards import whole
@@ -83,12 +86,28 @@ class FocusTrainer(Trainer):
         super().log(logs, start_time)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the adapter; what is divided among processes is put together, and of the base nothing is written."""
+        """Write the adapter; what is divided among processes is put together, and of the base nothing is written.
+
+        Raises:
+            TrainingError: It holds numbers that are not finite, and so would every later one; or there is no room.
+        """
         tensors = whole(self._adapter.parameters())
+        if broken := [name for name, value in tensors.items() if not value.isfinite().all()]:
+            raise TrainingError(
+                f"Training has diverged: {len(broken)} of {len(tensors)} tensors of the adapter hold numbers that are "
+                f"not finite at step {self.state.global_step}, so it is not written. Checkpoints from before are kept "
+                f"in {self.args.output_dir}; begin anew, in another `output`, with a lower `learning_rate`."
+            )
         if self.args.should_save:
-            write_adapter(output_dir or str(self.args.output_dir), tensors, self._focus_config, *self._base_identity)
+            folder = output_dir or str(self.args.output_dir)
+            with _written_or_said(folder):
+                write_adapter(folder, tensors, self._focus_config, *self._base_identity)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub()
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        with _written_or_said(self.args.output_dir):
+            super()._save_checkpoint(model, trial)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         engine: Any = self.model_wrapped
@@ -107,6 +126,18 @@ class FocusTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Do nothing: the adapter was filled before it was wrapped, and divided among processes."""
+
+
+@contextmanager
+def _written_or_said(folder: str | None) -> Iterator[None]:
+    """Raise one error for what cannot be written: a full disk is one of its own kind to each of those who write."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise TrainingError(
+            f"{folder} cannot be written: {error}. Make room there, or give another `output`; the same command goes on "
+            f"from the newest complete checkpoint."
+        ) from error
 
 
 class _CompleteMarker(TrainerCallback):

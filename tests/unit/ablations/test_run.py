@@ -7,7 +7,7 @@ import pytest
 from focusllm.ablations import run
 from focusllm.ablations.run import train_adapter
 from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME
-from focusllm.errors import InputError
+from focusllm.errors import TrainingError
 from focusllm.training.recipe import Recipe, read_recipe
 
 RECIPE = "base: base\noutput: out\nsteps: 3\ndata: [{kind: facts, files: text.txt}]\n"
@@ -26,5 +26,5 @@ def test_an_adapter_whose_writing_was_cut_short_is_trained_again(
         train_adapter(recipe)
         assert len(trained) == wanted
     other = read_recipe(tmp_path / "adapter.yaml", {"output": str(tmp_path / "out"), "steps": 4})
-    with pytest.raises(InputError, match="holds a run with other settings"):
+    with pytest.raises(TrainingError, match="begun with other settings"):
         train_adapter(other)

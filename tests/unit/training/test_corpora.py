@@ -61,6 +61,32 @@ def test_a_data_set_s_folder_is_streamed_by_split(tmp_path: Path) -> None:
         list(Corpus((), tmp_path, dataset="set", split="dev").texts())
 
 
+def test_a_data_set_s_tokens_are_those_of_its_split_also_after_files_were_renamed(tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "data"
+    folder.mkdir(parents=True)
+    write_parquet(folder / "a-train.parquet", [{"text": "one"}])
+    write_parquet(folder / "b-test.parquet", [{"text": "another"}])
+    found = Corpus((), tmp_path, dataset="set")
+    assert found.text_tokens(tiny_tokenizer()).lengths == [3]
+    (folder / "a-train.parquet").rename(folder / "a-test.parquet")
+    (folder / "b-test.parquet").rename(folder / "b-train.parquet")
+    assert found.text_tokens(tiny_tokenizer()).lengths == [7]
+
+
+def test_a_data_set_with_code_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "set.py").write_text("raise SystemExit('run')\n")
+    with pytest.raises(InputError, match=r"The data set 'set' \(train\) cannot be read"):
+        list(Corpus((), tmp_path, dataset="set").texts())
+
+
+def test_no_texts_have_no_tokens(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": ""}\n')
+    parquet.write_table(pyarrow.table({"text": pyarrow.array([], pyarrow.string())}), tmp_path / "b.parquet")
+    assert corpus(tmp_path, "a.jsonl").text_tokens(tiny_tokenizer()).lengths == [0]
+    assert corpus(tmp_path, "b.parquet").text_tokens(tiny_tokenizer()).lengths == []
+
+
 def test_tokens_are_those_of_the_texts_and_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOCUSLLM_CACHE", str(tmp_path / "cache"))
     tokenizer = tiny_tokenizer()
@@ -80,6 +106,15 @@ def test_tokens_are_those_of_the_texts_and_made_once(tmp_path: Path, monkeypatch
     assert found.text_tokens(tokenizer).lengths == [1]
     assert len(replace(found, limit=1).text_tokens(tokenizer)) == 1
     assert len(list((tmp_path / "cache").rglob("*.safetensors"))) == 3
+
+
+def test_tokens_that_cannot_be_kept_are_used_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "a.txt").write_text("words")
+    monkeypatch.setenv("FOCUSLLM_CACHE", str(tmp_path / "a.txt"))
+    assert corpus(tmp_path, "a.txt").text_tokens(tiny_tokenizer()).lengths == [5]
+    assert "Tokens cannot be kept" in caplog.text
 
 
 @pytest.mark.parametrize("place", [20, -20])
@@ -119,6 +154,41 @@ def test_what_cannot_be_read_is_said_with_its_place(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             corpus(tmp_path, name).text_tokens(tokenizer)
+
+
+def test_a_line_of_json_ends_where_its_line_does(tmp_path: Path) -> None:
+    text = "one\u2028two\x85three\x1cfour\x0cfive"
+    (tmp_path / "a.jsonl").write_bytes((json.dumps({"text": text}, ensure_ascii=False) + "\r\n").encode() * 2)
+    expected = json.loads(json.dumps(text, ensure_ascii=False))
+    assert list(corpus(tmp_path, "a.jsonl").texts()) == [expected] * 2
+
+
+def test_half_a_character_is_said_with_its_place(tmp_path: Path) -> None:
+    whole = json.dumps({"text": "\U0001f600"})
+    (tmp_path / "a.jsonl").write_text(whole + "\n" + '{"text": "half: \\ud83d"}\n')
+    assert next(corpus(tmp_path, "a.jsonl").texts()) == "\U0001f600"
+    with pytest.raises(InputError, match="line 2, has an escape for half a character"):
+        corpus(tmp_path, "a.jsonl").text_tokens(tiny_tokenizer())
+
+
+def test_conversations_that_cannot_be_worded_are_said_with_their_place(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% if message.role == 'x' %}{{ raise_exception('no such role') }}{% endif %}"
+        "{{ message.content }}{% endfor %}{% if add_generation_prompt %}|{% endif %}"
+    )
+    user, answer = {"role": "user", "content": "who?"}, {"role": "assistant", "content": "me"}
+    for messages, words in (
+        ([], "two or more messages"),
+        ([answer], "two or more messages"),
+        (["who?", "me"], "two or more messages"),
+        ([{"role": "x", "content": "who?"}, answer], "cannot be worded: no such role"),
+        ([{"role": "user"}, answer], "cannot be worded: .*`role` and `content`"),
+        ([user, answer], "words otherwise once it is answered"),
+    ):
+        (tmp_path / "a.jsonl").write_text("\n" + json.dumps({"messages": messages}) + "\n")
+        with pytest.raises(InputError, match=f"line 2, has .*{words}"):
+            corpus(tmp_path, "a.jsonl").record_tokens(tokenizer)
 
 
 def test_conversations_are_worded_by_the_chat_template_and_divided_before_the_answer(tmp_path: Path) -> None:

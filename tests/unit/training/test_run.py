@@ -1,7 +1,9 @@
 """Training runs: what is learned, what is kept, what a cut costs."""
 
 import json
+import math
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -11,11 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainingArguments
 
 from focusllm import FocusModel
 from focusllm.condensing.adapter_files import WEIGHTS_NAME
-from focusllm.errors import ConfigurationError, InputError
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, TrainingError, WindowError
 from focusllm.training.recipe import read_recipe
 from focusllm.training.run import train
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint
@@ -177,6 +179,82 @@ def test_runs_killed_at_thirty_moments_end_as_an_undisturbed_one(folder: Path) -
     assert losses(folder / "killed") == losses(folder / "whole")
 
 
+def weights_of(output: Path) -> dict[str, torch.Tensor]:
+    return load_file(output / WEIGHTS_NAME)
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+def test_a_run_goes_on_by_its_own_recipe_alone(folder: Path) -> None:
+    path = recipe_at(folder, "run")
+    output = train(read_recipe(path))
+    before = weights_of(output)
+    for other in ("arguments.learning_rate=1e-3", "steps=4", "data={kind: continuation}"):
+        with pytest.raises(TrainingError, match=rf"\['{other.partition('=')[0].partition('.')[0]}'\] differ"):
+            train(read_recipe(path, [other]))
+    # It may lie elsewhere, and is then what it was.
+    moved = folder / "moved"
+    shutil.move(output, moved)
+    assert same(weights_of(train(read_recipe(path, [f"output={moved}"]))), before)
+    (moved / "recipe.json").unlink()
+    assert max(losses(train(read_recipe(path, [f"output={moved}", "steps=9"])))) == 9
+    assert json.loads((moved / "recipe.json").read_text())["steps"] == 9
+
+
+def test_of_an_attempt_without_checkpoints_nothing_is_in_the_log(folder: Path) -> None:
+    path = recipe_at(folder, "run")
+    train(read_recipe(path, ["steps=6", "arguments.save_strategy='no'"]))
+    output = train(read_recipe(path, ["steps=2", "arguments.save_strategy='no'"]))
+    assert sorted(losses(output)) == [1, 2]
+    assert "2 steps; at the end loss" in (output / "README.md").read_text()
+    assert "of the last 2 entries" in (output / "README.md").read_text()
+
+
+def test_what_has_diverged_is_said_and_not_written(folder: Path) -> None:
+    recipe = read_recipe(recipe_at(folder, "run"), ["arguments.learning_rate=1e38", "arguments.save_steps=4"])
+    with pytest.raises(TrainingError, match=r"Training has diverged: .* not finite at step 4"):
+        train(recipe)
+    assert not list(Path(recipe.output).rglob("*.safetensors"))
+    # What was logged is the loss, not the mean of those before it.
+    assert not all(math.isfinite(loss) for loss in losses(Path(recipe.output)).values())
+
+
+# The adapter has 42,000 bytes, the optimizer's state twice as many.
+@pytest.mark.parametrize("most_bytes", [20_000, 70_000])
+def test_a_full_disk_is_one_sentence_and_the_run_goes_on(folder: Path, most_bytes: int) -> None:
+    recipe = read_recipe(recipe_at(folder, "run"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"cannot be written: .* Make room there"):
+            train(recipe)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert newest_complete_checkpoint(recipe.output) is None
+    assert sorted(losses(train(recipe))) == list(range(1, 9))
+
+
+def test_activations_may_be_made_again(folder: Path) -> None:
+    plain = train(read_recipe(recipe_at(folder, "plain")))
+    again = train(read_recipe(recipe_at(folder, "again"), ["arguments.activation_checkpointing=true"]))
+    assert losses(again) == {step: pytest.approx(loss, rel=1e-5) for step, loss in losses(plain).items()}
+
+
+def test_a_process_with_several_gpus_trains_on_all_its_batches(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = train(read_recipe(recipe_at(folder, "alone")))
+
+    class OnTwoGpus(TrainingArguments):
+        def __post_init__(self) -> None:
+            super().__post_init__()
+            assert self.device is not None
+            self._n_gpu = 2
+
+    monkeypatch.setattr("focusllm.training.run.TrainingArguments", OnTwoGpus)
+    assert losses(train(read_recipe(recipe_at(folder, "many")))) == losses(alone)
+
+
 def test_checkpoints_hold_no_base_weights(folder: Path) -> None:
     output = train(read_recipe(recipe_at(folder, "run", rank=2)))
     adapter_bytes = (output / WEIGHTS_NAME).stat().st_size
@@ -237,9 +315,33 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("arguments.lr_scheduler_type=5", ConfigurationError, "5 is not a valid SchedulerType"),
         ("arguments.learning_rate=abc", ConfigurationError, "`learning_rate` must be a number; got 'abc'"),
         ("arguments.logging_steps=a", ConfigurationError, "`logging_steps` must be a number; got 'a'"),
+        ("draws.row_tokens=0", ConfigurationError, "`row_tokens` of draws must be 1 or more; got 0"),
+        ("draws.max_chunks=0", ConfigurationError, "`max_chunks` of draws must be 1 or more; got 0"),
+        ("draws.max_sequences=0", ConfigurationError, "`max_sequences` of draws must be 1 or more; got 0"),
+        ("draws.local_filler=-1", ConfigurationError, "`local_filler` of draws must be 0 or more; got -1"),
+        ("draws.virtual_chunks=-1", ConfigurationError, "`virtual_chunks` of draws must be 0 or more; got -1"),
+        ("draws.early_cut=-0.1", ConfigurationError, "`early_cut` and `late_cut` of draws must be chances"),
+        ("draws.late_cut=0.9", ConfigurationError, "add up to 1 at most; got 0.2 and 0.9"),
+        ("draws=[{until: 0}, {}]", ConfigurationError, "`until` of draws must be above 0"),
+        ("draws.chunk_lengths=[600]", WindowError, "600 tokens .* window has 512"),
+        ("draws.virtual_chunks=512", WindowError, "512 candidates .* window of 512"),
+        ("data=[{kind: facts, max_supervised: 0}]", ConfigurationError, "`max_supervised` .* positive number; got 0"),
+        ("data=[{kind: facts, files: []}]", ConfigurationError, "`files` of a data source is empty"),
+        ("data=[{kind: facts, files: ''}]", ConfigurationError, "`files` of a data source is empty"),
+        ("data=[{kind: facts, files: '**.txt'}]", InputError, "matches no names of files"),
+        ("data=[{kind: facts, files: blank.jsonl}]", TrainingError, "nothing to hide facts in"),
+        ("data=[{", ConfigurationError, "The value of an override is YAML"),
+        ("arguments.eval_strategy=steps", ConfigurationError, "cannot be set"),
+        ("arguments.save_only_model=true", ConfigurationError, "cannot be set"),
+        ("arguments.num_train_epochs=3", ConfigurationError, r"set \['steps'\] of the recipe"),
+        ("arguments.output_dir=a", ConfigurationError, r"set \['output'\] of the recipe"),
+        ("arguments.report_to=nothing", ConfigurationError, "`report_to` in `arguments` is unknown"),
+        ("arguments.report_to=comet_ml", MissingDependencyError, "`report_to` in `arguments` needs"),
+        ("arguments.gradient_accumulation_steps=0", ConfigurationError, "`gradient_accumulation_steps`"),
     ],
 )
 def test_mistakes_in_a_recipe_are_one_sentence(folder: Path, override: str, error: type[Exception], words: str) -> None:
+    (folder / "blank.jsonl").write_text('{"text": " "}\n')
     path = recipe_at(folder, "run")
     with pytest.raises(error, match=words):
         train(read_recipe(path, [override]))
@@ -251,6 +353,9 @@ def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("a: [")
     with pytest.raises(InputError, match="not a YAML file"):
         read_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "twice.yaml").write_text("base: x\ndata: {kind: facts}\nfocus: {rank: 2}\ndata: {kind: records}\n")
+    with pytest.raises(InputError, match=r"\['data'\] are given twice"):
+        read_recipe(tmp_path / "twice.yaml")
     (tmp_path / "short.yaml").write_text("base: x")
     with pytest.raises(ConfigurationError, match="lacks `output`"):
         read_recipe(tmp_path / "short.yaml")

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from focusllm.errors import TrainingError
-from focusllm.training.examples import Draws, Sample
+from focusllm.training.examples import Draws, DrawSettings, ExampleDrawer, Sample
 from focusllm.training.text_sources import RecordSource, TextSource
 from focusllm.training.token_store import TokenSequences
 
@@ -35,10 +35,11 @@ def test_reconstruction_is_a_run_out_of_the_memory() -> None:
 
 @pytest.mark.parametrize("loss", ["continuation", "reconstruction"])
 @pytest.mark.parametrize("length", [8, 20, 1000])
-def test_supervision_is_bounded_and_inside_the_local_context(loss: str, length: int) -> None:
-    for sample in drawn(TextSource(TokenSequences.of([list(range(length))]), loss, max_supervised=5)):  # type: ignore[arg-type]
+@pytest.mark.parametrize("most", [1, 5])
+def test_supervision_is_bounded_and_inside_the_local_context(loss: str, length: int, most: int) -> None:
+    for sample in drawn(TextSource(TokenSequences.of([list(range(length))]), loss, max_supervised=most)):  # type: ignore[arg-type]
         assert sample.cut >= 0
-        assert 1 <= len(sample.local) - 1 - sample.cut <= 5
+        assert 1 <= len(sample.local) - 1 - sample.cut <= most
         assert len(sample.weights) == len(sample.local)
         assert len(sample.chunks) >= 1
 
@@ -52,6 +53,19 @@ def test_a_record_s_prompt_is_kept_whole_and_its_completion_supervised() -> None
         supervised = list(sample.local)[sample.cut + 1 :]
         assert 1 <= len(supervised) <= 8
         assert set(supervised) <= set(completion)
+
+
+def test_the_longer_records_are_the_fewer_share_a_batch() -> None:
+    settings = DrawSettings(chunk_lengths=(16,), row_tokens=1000, max_chunks=4)
+    counts = {}
+    for length in (40, 400):
+        source = RecordSource(TokenSequences.of([[5] * length, [6]]))
+        drawer = ExampleDrawer({source: 1.0}, [settings], prompt_length=9)
+        batches = [drawer.draw(random.Random(seed)) for seed in range(40)]
+        assert all(5 not in chunk or len(chunk) <= 16 for batch in batches for one in batch for chunk in one.chunks)
+        counts[length] = max(sum(len(one.chunks) for one in batch) for batch in batches)
+    # Rows of 25 tokens: about 40 of them were asked for, and a record of 25 chunks more.
+    assert counts[40] <= counts[400] <= 40 + 25
 
 
 def test_nothing_to_train_on_is_an_error() -> None:
