@@ -1,6 +1,6 @@
 """Decode behind a prompt far beyond the window with what transformers users know: streamer, sampling, scores.
 
-    python examples/as_in_transformers.py book.txt "What is the name of the ship?"
+python examples/as_in_transformers.py book.txt "What is the name of the ship?"
 """
 
 import argparse
@@ -26,7 +26,9 @@ def main() -> None:
     input_ids = torch.tensor([model.encode(prompt)])
     print(f"{input_ids.shape[1]:,} tokens, a window of {model.window:,}")
 
-    model.generate(input_ids, max_new_tokens=16, stop_strings=["\n"], streamer=TextStreamer(tokenizer, skip_prompt=True))
+    model.generate(
+        input_ids, max_new_tokens=16, stop_strings=["\n"], streamer=TextStreamer(tokenizer, skip_prompt=True)
+    )
 
     settings = {"do_sample": True, "temperature": 0.7, "top_p": 0.9, "num_return_sequences": 3, "seed": 0}
     found = model.generate(

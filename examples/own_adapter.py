@@ -2,8 +2,8 @@
 
     python examples/own_adapter.py path-or-name "books/**/*.txt" runs/my-adapter --steps 2000
 
-The same as a recipe for `focusllm train`, which has every setting: docs/training.md. If the run is cut, the same call goes
-on from its newest checkpoint.
+The same as a recipe for `focusllm train`, which has every setting: docs/training.md. If the run is cut, the same call
+goes on from its newest checkpoint.
 """
 
 import argparse

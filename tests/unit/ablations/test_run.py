@@ -8,6 +8,7 @@ from focusllm.ablations import run
 from focusllm.ablations.run import train_adapter
 from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME
 from focusllm.errors import TrainingError
+from focusllm.training.kept_recipe import keep_recipe
 from focusllm.training.recipe import Recipe, read_recipe
 
 RECIPE = "base: base\noutput: out\nsteps: 3\ndata: [{kind: facts, files: text.txt}]\n"
@@ -17,7 +18,12 @@ def test_an_adapter_whose_writing_was_cut_short_is_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained: list[Recipe] = []
-    monkeypatch.setattr(run, "train", trained.append)
+
+    def begin(recipe: Recipe) -> None:
+        keep_recipe(recipe)
+        trained.append(recipe)
+
+    monkeypatch.setattr(run, "train", begin)
     (tmp_path / "adapter.yaml").write_text(RECIPE)
     recipe = read_recipe(tmp_path / "adapter.yaml", {"output": str(tmp_path / "out")})
     for written, wanted in ((None, 1), (WEIGHTS_NAME, 2), (CONFIG_NAME, 2)):
