@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
-from transformers.integrations import get_reporting_integration_callbacks
+from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_adapter

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.composer import ComposerError
 
 from focusllm.errors import ConfigurationError, InputError
 
@@ -17,7 +18,7 @@ class _Loader(yaml.SafeLoader):
         node = super().compose_mapping_node(anchor)
         names = [name.value for name, _ in node.value if isinstance(name, yaml.ScalarNode)]
         if twice := sorted({name for name in names if names.count(name) > 1}):
-            raise yaml.composer.ComposerError(None, None, f"{twice} are given twice", node.start_mark)
+            raise ComposerError(None, None, f"{twice} are given twice", node.start_mark)
         return node
 
 
