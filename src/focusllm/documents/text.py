@@ -4,6 +4,7 @@ from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Callable
 from html.parser import HTMLParser
 from io import BytesIO, TextIOWrapper
+from os.path import exists, isdir
 from pathlib import Path
 
 from focusllm.errors import InputError, MissingDependencyError
@@ -28,10 +29,12 @@ def text_of(document: str | Path) -> str:
     files are taken as they are.
 
     Raises:
-        InputError: There is no such file, it cannot be read or is not text, or there is nothing in it.
+        InputError: There is no such file, it cannot be read or is not text, or there is nothing in it; or a string is
+            the name of a file, which is given as a path.
         MissingDependencyError: It is a PDF file, and pypdf is not installed.
     """
     if isinstance(document, str):
+        _check_is_no_name(document)
         text, name = document.removeprefix(_BYTE_ORDER_MARK), "The document"
     else:
         name = str(document)
@@ -42,6 +45,17 @@ def text_of(document: str | Path) -> str:
     if not text.strip():
         raise InputError(f"{name} is empty: there is nothing to ask about.")
     return text
+
+
+def _check_is_no_name(text: str) -> None:
+    # A path in a string would be read as a text of one line. It is not opened either: whoever hands on texts of others
+    # does not mean their words to choose files.
+    if not exists(text):
+        return
+    kind, cure = ("folder", "load_document({0!r})") if isdir(text) else ("file", "Path({0!r})")
+    raise InputError(
+        f"{text!r} is the name of a {kind}, and a string is a document's text itself: give {cure.format(text)}."
+    )
 
 
 def check_unicode(text: str, name: str) -> None:

@@ -110,3 +110,14 @@ def test_line_breaks_and_marks_of_other_systems_change_nothing(tmp_path: Path, e
 def test_bytes_that_are_no_text_are_refused_where_python_let_them_pass() -> None:
     with pytest.raises(InputError, match=r"The document holds '\\udce9' at character 3, which is not Unicode text"):
         text_of("caf\udce9 noir")
+
+
+def test_the_name_of_a_file_is_not_taken_for_a_text(tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("The color is red.")
+    with pytest.raises(InputError, match=r"is the name of a file.* give Path\("):
+        text_of(str(tmp_path / "book.txt"))
+    with pytest.raises(InputError, match=r"is the name of a folder.* give load_document\("):
+        text_of(str(tmp_path))
+    # What is no name, or too long for one, is text.
+    assert text_of(str(tmp_path / "other.txt")) == str(tmp_path / "other.txt")
+    assert text_of("a/b " * 5000) == "a/b " * 5000
