@@ -100,7 +100,7 @@ def test_variants_are_trained_asked_alike_and_compared(command, folder: Path) ->
         ("  whole:\n", "  whole: 3\n", "given by name in variant 'whole'"),
         ("  whole:\n", "  whole: {name: other}\n", "Unknown settings ['name']"),
         ("trials: 2", "trials: two", "`trials` must be a whole number; got 'two'"),
-        ("trials: 2", "lengths: 900", "`lengths` must be a list of whole numbers; got 900"),
+        ("lengths: [900]", "lengths: 900", "`lengths` must be a list of whole numbers; got 900"),
         ("  whole:\n", "  a/b:\n", "names of folders"),
         ("draws.supervision: last", "draws.supervision: first", "`supervision` must be"),
         ("draws.supervision: last", "steps.supervision: last", "has no settings by name"),

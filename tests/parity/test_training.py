@@ -169,14 +169,6 @@ def test_names_of_before_are_still_taken() -> None:
     assert layer.gradient_checkpointing
 
 
-def test_rates_of_dropout_in_the_configuration_are_off_in_training() -> None:
-    model = tiny_model("falcon", CONFIG, hidden_dropout=0.5)
-    objective = FocusObjective(model.base, model.adapter)
-    losses = [objective.train(mode)(packed(EXAMPLES)).token_losses for mode in (True, True, False)]
-    assert torch.equal(losses[0], losses[1])
-    assert torch.equal(losses[0], losses[2])
-
-
 def test_supervising_the_last_position_is_one_loss_a_sequence() -> None:
     model = tiny_model(config=CONFIG)
     one = EXAMPLES[0]

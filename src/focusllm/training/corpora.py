@@ -8,7 +8,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.bundled.text import installation_texts
@@ -124,7 +123,7 @@ def _conversation(messages: list[Any], place: str, tokenizer: PreTrainedTokenize
     try:
         prompt = worded_conversation(messages[:-1], tokenizer)
         whole = worded_conversation(messages, tokenizer, is_answered=True)
-    except (InputError, TemplateError) as error:
+    except InputError as error:
         raise InputError(f"{place} has a conversation that cannot be worded: {error}") from error
     if whole[: len(prompt)] != prompt:
         raise InputError(

@@ -146,9 +146,8 @@ def _without_dropout(base: PreTrainedModel) -> PreTrainedModel:
     for module in base.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    # Others keep the rate as a number of their own, or read it from the configuration, and hand it to a function.
-    for holder in (base.config, *base.modules()):
-        for name, value in list(vars(holder).items()):
+        # Others keep the rate as a number of their own and hand it to a function.
+        for name, value in list(vars(module).items()):
             if "dropout" in name and isinstance(value, float):
-                setattr(holder, name, 0.0)
+                setattr(module, name, 0.0)
     return base

@@ -147,7 +147,7 @@ def test_what_cannot_be_read_is_said_with_its_place(tmp_path: Path) -> None:
             corpus(tmp_path, name).record_tokens(tokenizer)
     for name, words in (
         ("c.jsonl", "line 2, is not JSON"),
-        ("d.txt", "not UTF-8"),
+        ("d.txt", "not text in UTF-8"),
         ("e.parquet", "is not a Parquet file"),
         ("f.parquet", r"row 2, has no text in \['text'\]"),
         ("*.md", "No file matches"),
@@ -182,7 +182,7 @@ def test_conversations_that_cannot_be_worded_are_said_with_their_place(tmp_path:
         ([], "two or more messages"),
         ([answer], "two or more messages"),
         (["who?", "me"], "two or more messages"),
-        ([{"role": "x", "content": "who?"}, answer], "cannot be worded: no such role"),
+        ([{"role": "x", "content": "who?"}, answer], "cannot be worded: .*no such role"),
         ([{"role": "user"}, answer], "cannot be worded: .*`role` and `content`"),
         ([user, answer], "words otherwise once it is answered"),
     ):
