@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from focusllm.cli.progress import ERRORS
+from focusllm.cli.progress import say
 from focusllm.errors import MissingDependencyError, TrainingError
 
 
@@ -29,7 +29,7 @@ def ablate(
         raise MissingDependencyError(f"Training needs {error.name!r}: pip install 'focusllm[train]'.") from error
     ablation = read_ablation(config)
     try:
-        records = run_ablation(ablation, lambda step: ERRORS.print(step, style="dim", highlight=False))
+        records = run_ablation(ablation, say)
     except KeyboardInterrupt as error:
         raise TrainingError(f"Interrupted. Runs are in {ablation.output}; the same command goes on.") from error
     found = list(outcomes(ablation, records))
@@ -37,4 +37,4 @@ def ablate(
     write_text(ablation.output / "table.md", table)
     draw_ablation(found).savefig(ablation.output / "ablation.png", dpi=120)
     typer.echo(table)
-    ERRORS.print(f"Runs, table and picture are in {ablation.output}/.", style="dim", highlight=False)
+    say(f"Runs, table and picture are in {ablation.output}/.")

@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress, TaskID
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS
+from focusllm.cli.progress import ERRORS, say
 from focusllm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def evaluate(
             runs = run_suite(suite, systems, focus, partial(_advance, bar, line, suite))
             for path, records in runs.items():
                 _report(path.parent, f"{title_of(suite.header)}, {systems[path].name}", records)
-    ERRORS.print(f"Samples, tables and pictures are in {folder}/.", style="dim", highlight=False)
+    say(f"Samples, tables and pictures are in {folder}/.")
 
 
 def _advance(bar: Progress, line: TaskID, suite: "Suite", record: dict[str, Any]) -> None:

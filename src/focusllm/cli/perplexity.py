@@ -8,7 +8,7 @@ from rich.progress import Progress
 
 from focusllm.cli import loading
 from focusllm.cli.evaluate import parse_length
-from focusllm.cli.progress import ERRORS
+from focusllm.cli.progress import ERRORS, say
 from focusllm.errors import InputError
 
 
@@ -56,4 +56,4 @@ def perplexity(
     table = perplexity_table(by_position(segments, focus.window))
     write_text(output / "table.md", table)
     typer.echo(table)
-    ERRORS.print(f"Segments and table are in {output}/.", style="dim", highlight=False)
+    say(f"Segments and table are in {output}/.")

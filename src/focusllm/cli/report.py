@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from focusllm.cli.progress import ERRORS
+from focusllm.cli.progress import say
 from focusllm.errors import ConfigurationError
 
 
@@ -43,4 +43,4 @@ def report(
     for path in outputs:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, makers[path.suffix](found, texts))
-        ERRORS.print(f"{len(found) + len(texts)} runs are in {path}.", style="dim", highlight=False)
+        say(f"{len(found) + len(texts)} runs are in {path}.")
