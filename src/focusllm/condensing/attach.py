@@ -28,10 +28,12 @@ class CandidateAdapter:
 
     Raises:
         UnsupportedModelError: The family is not supported, or a projection is not a linear layer.
-        ConfigurationError: The projections that are to be trained cannot be had apart, or there are none.
+        ConfigurationError: The projections that are to be trained cannot be had apart, or there are none; or the base
+            is spread over several devices.
     """
 
     def __init__(self, base: PreTrainedModel, config: FocusConfig) -> None:
+        _check_on_one_device(base)
         self.gate = CandidateGate()
         self._base = base
         base.requires_grad_(False)
@@ -97,6 +99,16 @@ class CandidateAdapter:
             for name, projection in self.projections.items()
             for parameter_name, parameter in projection.candidate_parameters().items()
         }
+
+
+def _check_on_one_device(base: PreTrainedModel) -> None:
+    devices = sorted({str(parameter.device) for parameter in base.parameters()})
+    if len(devices) > 1:
+        raise ConfigurationError(
+            f"The base is spread over several devices ({', '.join(devices)}); it must be on one, with the keys and "
+            f"values of chunks. Load it without `device_map`; in fewer bits, if it does not fit (`quantization_config`). "
+            f"Several GPUs can share the chunks instead (`torchrun`, `process_group`), each with the whole base."
+        )
 
 
 def _settle(base: PreTrainedModel) -> None:
