@@ -106,7 +106,7 @@ def _check_on_one_device(base: PreTrainedModel) -> None:
     if len(devices) > 1:
         raise ConfigurationError(
             f"The base is spread over several devices ({', '.join(devices)}); it must be on one, with the keys and "
-            f"values of chunks. Load it without `device_map`; in fewer bits, if it does not fit (`quantization_config`). "
+            f"values of chunks. Load it without `device_map`, and in fewer bits if need be (`quantization_config`). "
             f"Several GPUs can share the chunks instead (`torchrun`, `process_group`), each with the whole base."
         )
 
