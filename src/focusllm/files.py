@@ -49,14 +49,20 @@ def write_text(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def opened_lines(path: Path, header: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Return the first of a file's JSON lines, which says what it is, and the others; start it with a header if new."""
-    drop_cut_line(path)
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    if not lines:
+    """Return the first of a file's JSON lines, which says what it is, and the others; start it with a header if new.
+
+    A line whose writing was cut short is passed over; it is still there, for the file may be something else.
+
+    Raises:
+        ValueError: It does not hold JSON lines.
+    """
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    if not text:
         path.parent.mkdir(parents=True, exist_ok=True)
-        append_line(path, header)
+        write_text(path, json.dumps(header) + "\n")
         return header, []
-    return json.loads(lines[0]), [json.loads(line) for line in lines[1:]]
+    found, *records = (json.loads(line) for line in text.split("\n")[:-1])
+    return found, records
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:

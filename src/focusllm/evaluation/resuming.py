@@ -10,7 +10,7 @@ from torch import Tensor
 
 from focusllm.condensing.adapter_files import fingerprint_of
 from focusllm.errors import InputError
-from focusllm.files import checksum, opened_lines
+from focusllm.files import checksum, drop_cut_line, opened_lines
 from focusllm.model import FocusModel
 
 # Values of each of an adapter's tensors that stand for all of it.
@@ -44,6 +44,7 @@ def opened_run(
         ) from error
     if differ:
         raise InputError(f"{path} holds another run: {differ} differ. Give another --output, or move the file.")
+    drop_cut_line(path)
     return by_name
 
 

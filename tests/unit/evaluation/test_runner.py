@@ -82,12 +82,16 @@ def test_a_run_does_not_go_on_with_fewer_settings(tmp_path: Path) -> None:
     path = tmp_path / "samples.jsonl"
     ask(model_of(), path)
     header, *records = map(json.loads, path.read_text().splitlines())
-    path.write_text("".join(json.dumps(line) + "\n" for line in ({**header, "aloud": True}, *records)))
+    text = "".join(json.dumps(line) + "\n" for line in ({**header, "aloud": True}, *records)) + "no line of ours"
+    path.write_text(text)
     with pytest.raises(InputError, match=r"\['aloud'\] differ"):
         ask(model_of(), path)
+    assert path.read_text() == text
 
 
-@pytest.mark.parametrize("text", ["[1]\n", "3\n", "PK\n", "{}\nPK\n", "\n\n", '{}\n{"a": 1}\n', "{}\n[]\n", "\xff\n"])
+@pytest.mark.parametrize(
+    "text", ["[1]\n", "3\n", "PK\n", "PK", "[1]\n3", "{}\nPK\n", "\n\n", '{}\n{"a": 1}\n', "{}\n[]\n", "\xff\n"]
+)
 def test_files_that_are_no_run_s_are_said_and_left_alone(tmp_path: Path, text: str) -> None:
     path = tmp_path / "samples.jsonl"
     path.write_bytes(text.encode("latin-1"))
