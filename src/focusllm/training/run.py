@@ -1,6 +1,7 @@
 """Running a recipe from start, or from where it was cut, to a finished adapter."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_ad
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
 from focusllm.condensing.families import window_of
-from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, TrainingError
+from focusllm.files import held
 from focusllm.kinds import check_kinds
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
@@ -58,16 +60,8 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     base, tokenizer = _load(recipe)
     adapter = CandidateAdapter(base, recipe.focus)
     _check_base(recipe, base, adapter)
-    checkpoint = newest_complete_checkpoint(recipe.output)
-    if checkpoint is not None:
-        check_recipe(recipe)
-    start = checkpoint or (recipe.adapter and recipe.folder / recipe.adapter)
-    if start is not None:
-        load_adapter(start, adapter, base)
     arguments = _arguments(recipe)
     _check_division(arguments, base)
-    if arguments.process_index == 0:
-        _open_folder(recipe, is_new=checkpoint is None)
     batches = PackedBatches(
         make_drawer(recipe, tokenizer),
         recipe.focus,
@@ -75,23 +69,49 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
         seed=recipe.seed,
     )
-    if recipe.start == "copy" and start is None:
-        copy_hidden_states(base, adapter, batches[0].rows)
-    objective = FocusObjective(base, adapter, None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype))
-    trainer = FocusTrainer(
-        adapter=adapter,
-        config=recipe.focus,
-        kinds=[source.kind for source in recipe.data],
-        model=objective,
-        args=arguments,
-        train_dataset=batches,
-        callbacks=list(callbacks),
-    )
-    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    trainer.save_model()
-    if trainer.is_world_process_zero():
-        write_card(recipe, adapter, arguments.device)
+    is_first = arguments.process_index == 0
+    # The first of several processes holds the folder for all.
+    with _alone_in(Path(recipe.output)) if is_first else nullcontext():
+        checkpoint = _begin(recipe, base, adapter, is_first)
+        if recipe.start == "copy" and checkpoint is None and recipe.adapter is None:
+            copy_hidden_states(base, adapter, batches[0].rows)
+        row_dtype = None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype)
+        trainer = FocusTrainer(
+            adapter=adapter,
+            config=recipe.focus,
+            kinds=[source.kind for source in recipe.data],
+            model=FocusObjective(base, adapter, row_dtype),
+            args=arguments,
+            train_dataset=batches,
+            callbacks=list(callbacks),
+        )
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        trainer.save_model()
+        if is_first:
+            write_card(recipe, adapter, arguments.device)
     return Path(recipe.output)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with held(folder) as is_ours:
+        if not is_ours:
+            raise TrainingError(f"Another process is training in {folder}. Wait for it, or give another `output`.")
+        yield
+
+
+def _begin(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter, is_first: bool) -> Path | None:
+    """Fill the adapter with what the run goes on from; return its newest complete checkpoint, or ``None``."""
+    checkpoint = newest_complete_checkpoint(recipe.output)
+    if checkpoint is not None:
+        check_recipe(recipe)
+    start = checkpoint or (recipe.adapter and recipe.folder / recipe.adapter)
+    if start is not None:
+        load_adapter(start, adapter, base)
+    if is_first:
+        _open_folder(recipe, is_new=checkpoint is None)
+    return checkpoint
 
 
 def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -163,6 +183,10 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         raise ConfigurationError(
             f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
         ) from error
+    if arguments.save_total_limit == 1:
+        raise ConfigurationError(
+            "`save_total_limit` in `arguments` must be 2 or more: one is whole while another is written."
+        )
     if arguments.gradient_accumulation_steps < 1:
         raise ConfigurationError(
             f"`gradient_accumulation_steps` in `arguments` must be a positive number; "

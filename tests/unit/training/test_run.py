@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, TrainingArguments
 from focusllm import FocusModel
 from focusllm.condensing.adapter_files import WEIGHTS_NAME
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, TrainingError, WindowError
+from focusllm.files import held
 from focusllm.training.recipe import read_recipe
 from focusllm.training.run import train
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint
@@ -338,6 +339,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("arguments.report_to=nothing", ConfigurationError, "`report_to` in `arguments` is unknown"),
         ("arguments.report_to=comet_ml", MissingDependencyError, "`report_to` in `arguments` needs"),
         ("arguments.gradient_accumulation_steps=0", ConfigurationError, "`gradient_accumulation_steps`"),
+        ("arguments.save_total_limit=1", ConfigurationError, "`save_total_limit` .* must be 2 or more"),
     ],
 )
 def test_mistakes_in_a_recipe_are_one_sentence(folder: Path, override: str, error: type[Exception], words: str) -> None:
@@ -345,6 +347,15 @@ def test_mistakes_in_a_recipe_are_one_sentence(folder: Path, override: str, erro
     path = recipe_at(folder, "run")
     with pytest.raises(error, match=words):
         train(read_recipe(path, [override]))
+
+
+def test_two_runs_do_not_write_one_folder(folder: Path) -> None:
+    recipe = read_recipe(recipe_at(folder, "run"), ["steps=1"])
+    (folder / "run").mkdir()
+    with held(folder / "run"), pytest.raises(TrainingError, match="Another process is training"):
+        train(recipe)
+    assert not list((folder / "run").iterdir())
+    assert (train(recipe) / WEIGHTS_NAME).exists()
 
 
 def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path: Path) -> None:
