@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence, block, check_vocabulary, join_documents
@@ -99,7 +99,8 @@ class Answerer:
             with self._engine.turns:
                 row, shares = self._answer(sequence, documents, config, {"seed": seed, **extras})
             seconds, started = time.perf_counter() - started, time.perf_counter()
-            text, size = self._text(row, config.stop_strings), (sequence.num_tokens, sequence.num_chunks)
+            text = text_of_answer(self._reader.tokenizer, row, config.stop_strings)
+            size = sequence.num_tokens, sequence.num_chunks
             evidence = () if shares is None else evidence_of(documents, shares, self._reader.tokenizer)
             parts = [] if shares is None else (shares / shares.sum(dim=1, keepdim=True)).tolist()
             answers.append(Answer(text, tuple(row), *size, seconds, evidence, tuple(map(tuple, parts))))
@@ -160,12 +161,14 @@ class Answerer:
         check_room(sequence, engine.config, engine.window, new_tokens)
         return sequence
 
-    def _text(self, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
-        text = str(self._reader.tokenizer.decode(list(token_ids), skip_special_tokens=True))
-        # Behind a stop its last token may hold more.
-        for stop in stops or ():
-            text = text.partition(stop)[0]
-        return text.strip()
+
+def text_of_answer(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
+    """Return what the tokens of an answer say, up to the first stop."""
+    text = str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+    # Behind a stop its last token may hold more.
+    for stop in stops or ():
+        text = text.partition(stop)[0]
+    return text.strip()
 
 
 def _joined(documents: Sequence[FocusDocument]) -> ChunkCache:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from focusllm.decoding.engine import FocusEngine
+
 TEXT = "".join(f"Im Jahr {1000 + n} geschah im Tal nichts, 谷では何も起きなかった 🌄. " for n in range(20))
 OPTIONS = ("--chunk-length", 100, "--device", "cpu", "--max-new-tokens", 3)
 
@@ -32,7 +34,7 @@ def test_an_interruption_is_one_line(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    place = {"ask": "FocusEngine.step", "index": "FocusEngine.index", "chat": "FocusEngine.step"}[name]
+    place = {"ask": "FocusEngine.step", "index": "FocusEngine.index", "chat": "FocusEngine.index"}[name]
     monkeypatch.setattr(f"focusllm.decoding.engine.{place}", interrupt)
     monkeypatch.setattr(sys, "stdin", io.StringIO("What?\n"))
     rest: dict[str, tuple[object, ...]] = {"ask": ("What?",), "index": ("-o", book.with_name("d")), "chat": ()}
@@ -40,6 +42,30 @@ def test_an_interruption_is_one_line(
     run = command(name, book, *rest[name], "--model", base, *options)
     assert (run.status, run.out) == (130, "")
     assert run.err.splitlines()[-1] == "Interrupted."
+
+
+def test_an_interruption_ends_an_answer_and_not_the_chat(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interruptions = [KeyboardInterrupt()]
+    step = FocusEngine.step
+
+    def interrupted_once(*arguments: Any, **named: Any) -> Any:
+        if interruptions:
+            raise interruptions.pop()
+        return step(*arguments, **named)
+
+    def said(*lines: str) -> Any:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{line}\n" for line in lines)))
+        return command("chat", book, "--model", base, *OPTIONS)
+
+    undisturbed = said("What?").out
+    monkeypatch.setattr("focusllm.decoding.engine.FocusEngine.step", interrupted_once)
+    run = said("What?", "What?")
+    assert (run.status, run.err.count("Interrupted.")) == (0, 1)
+    begun, whole = run.out.splitlines()
+    assert whole + "\n" == undisturbed
+    assert undisturbed.startswith(begun)
 
 
 def test_a_reader_that_has_seen_enough_ends_it_without_a_word() -> None:

@@ -1,6 +1,7 @@
 """``focusllm ask``: a question about files."""
 
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict
 from os.path import exists, isdir
@@ -12,6 +13,7 @@ import typer
 from focusllm.cli import loading
 from focusllm.cli.processes import num_processes, shared_work
 from focusllm.cli.progress import Stopwatch, Times, described, in_tiers, reading_bar, say
+from focusllm.cli.streaming import printer_of
 from focusllm.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,8 +66,10 @@ def ask(
             candidate_refresh=candidate_refresh, focus_share=focus_share,
         )  # fmt: skip
         documents = [focus.load_document(name) if isdir(name) else loading.document(name) for name in names]
-        watch = Stopwatch()
+        # A person reads along; what another program reads, and several answers, come as a whole.
+        is_live = sys.stdout.isatty() and len(questions) == 1 and not as_json
         with reading_bar(is_shown=not quiet) as bar:
+            watch = Stopwatch(printer_of(focus, bar.close if bar else lambda: None) if is_live else None)
             answers: Any = focus.ask(
                 documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch, **draw
             )
@@ -74,7 +78,8 @@ def ask(
             if as_json:
                 typer.echo(_as_json(question, answer, figures))
                 continue
-            typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
+            if not is_live:
+                typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
             if evidence:
                 typer.echo("".join(described(span) for span in answer.evidence), nl=False)
             if not quiet:

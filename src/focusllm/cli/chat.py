@@ -8,12 +8,16 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.progress import described, reading_bar, say
+from focusllm.cli.streaming import printer_of
 from focusllm.errors import FocusError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
 
-_HELP = "Ask about the document. /evidence: where the last answer stands; /new: forget what was said; /quit: leave."
+_HELP = (
+    "Ask about the document. /evidence: where the last answer stands; /new: forget what was said; /quit: leave; "
+    "Ctrl-C: end an answer."
+)
 
 
 def chat(
@@ -41,6 +45,7 @@ def chat(
         is_folder = Path(file).is_dir()
         document = focus.load_document(file) if is_folder else focus.index(Path(file), progress=bar)
     say(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}")
+    printer = printer_of(focus)
     history: list[tuple[str, str]] = []
     last: Any = None
     for line in _lines():
@@ -52,13 +57,17 @@ def chat(
             typer.echo(_evidence(last), nl=False)
         else:
             try:
-                last = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history)
+                last = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history, streamer=printer)
             except FocusError as error:
                 # What was read is still there: another question may do.
                 typer.echo(f"Error: {error}", err=True)
                 continue
+            except KeyboardInterrupt:
+                # It ends the answer; where nothing is being answered, the chat.
+                printer.end()
+                say("Interrupted. Ask on, or /quit.")
+                continue
             history.append((line, last.text))
-            typer.echo(last.text)
 
 
 def _lines() -> Any:

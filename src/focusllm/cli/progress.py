@@ -35,9 +35,14 @@ class Times:
 
 
 class Stopwatch:
-    """A streamer that only looks at the clock; the first thing a streamer is handed is the prompt."""
+    """A streamer that looks at the clock; the first thing a streamer is handed is the prompt.
 
-    def __init__(self) -> None:
+    Args:
+        inner: Another streamer, which is handed everything, too.
+    """
+
+    def __init__(self, inner: Any = None) -> None:
+        self._inner = inner
         self._start = time.perf_counter()
         self._seconds: list[float] = []
         self.rounds: list[Times] = []
@@ -45,9 +50,13 @@ class Stopwatch:
     def put(self, value: Any) -> None:
         """Take note of a token."""
         self._seconds.append(time.perf_counter() - self._start)
+        if self._inner is not None:
+            self._inner.put(value)
 
     def end(self) -> None:
         """Take note of the end of an answer; the next question starts here."""
+        if self._inner is not None:
+            self._inner.end()
         first, last, count = self._seconds[1], self._seconds[-1], len(self._seconds) - 1
         self.rounds.append(Times(first, (count - 1) / (last - first) if count > 1 else None))
         self._start, self._seconds = time.perf_counter(), []
@@ -59,8 +68,30 @@ def in_tiers(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{sizes[tier] / 1e6:,.0f} MB {place}" for tier, place in places.items() if sizes.get(tier))
 
 
+class ReadingBar:
+    """Moves a bar as tokens are read.
+
+    Args:
+        bar: The bar, with one task.
+    """
+
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+
+    def __call__(self, read: int, total: int) -> None:
+        """Show how many tokens have been read, of how many."""
+        [task] = self._bar.tasks
+        seconds = max(task.elapsed or 0.0, 1e-9)
+        said = f"{read:,}/{total:,} tokens, {read / seconds:,.0f}/s"
+        self._bar.update(task.id, completed=read, total=total, tokens=said)
+
+    def close(self) -> None:
+        """Take the bar away before its time, for something is to be printed."""
+        self._bar.stop()
+
+
 @contextmanager
-def reading_bar(is_shown: bool = True, title: str = "Reading") -> Iterator[Any]:
+def reading_bar(is_shown: bool = True, title: str = "Reading") -> Iterator[ReadingBar | None]:
     """Show on a terminal how many tokens have been read; gives the callback that moves the bar, or ``None``."""
     if not is_shown or not sys.stderr.isatty():
         yield None
@@ -70,13 +101,8 @@ def reading_bar(is_shown: bool = True, title: str = "Reading") -> Iterator[Any]:
         TextColumn("{task.fields[tokens]}"), TimeElapsedColumn(), TimeRemainingColumn(),
     )  # fmt: skip
     with Progress(*columns, console=ERRORS, transient=True) as bar:
-        task = bar.add_task(title, total=None, tokens="")
-
-        def move(read: int, total: int) -> None:
-            seconds = max(bar.tasks[0].elapsed or 0.0, 1e-9)
-            bar.update(task, completed=read, total=total, tokens=f"{read:,}/{total:,} tokens, {read / seconds:,.0f}/s")
-
-        yield move
+        bar.add_task(title, total=None, tokens="")
+        yield ReadingBar(bar)
 
 
 def described(span: "Evidence") -> str:
