@@ -4,6 +4,7 @@ python examples/as_in_transformers.py book.txt "What is the name of the ship?"
 """
 
 import argparse
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -34,11 +35,13 @@ def main() -> None:
     found = model.generate(
         input_ids, max_new_tokens=16, stop_strings=["\n"], return_dict_in_generate=True, output_scores=True, **settings
     )
-    for row, sequence in enumerate(found.sequences[:, input_ids.shape[1] :]):
-        log_probability = sum(
-            float(scores[row].log_softmax(-1)[token]) for scores, token in zip(found.scores, sequence, strict=True)
-        )
-        print(f"{log_probability:7.2f}  {tokenizer.decode(sequence, skip_special_tokens=True).strip()!r}")
+    # Behind a short output stands what pads it.
+    padding = {tokenizer.pad_token_id, tokenizer.eos_token_id}
+    for row, sequence in enumerate(found.sequences[:, input_ids.shape[1] :].tolist()):
+        token_ids = list(takewhile(lambda token: token not in padding, sequence))
+        steps = zip(found.scores, token_ids, strict=False)
+        log_probability = sum(float(scores[row].log_softmax(-1)[token]) for scores, token in steps)
+        print(f"{log_probability:7.2f}  {tokenizer.decode(token_ids).strip()!r}")
 
 
 if __name__ == "__main__":
