@@ -6,6 +6,7 @@ python examples/as_in_transformers.py book.txt "What is the name of the ship?"
 import argparse
 from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import TextStreamer
@@ -21,8 +22,7 @@ def main() -> None:
     options = parser.parse_args()
 
     model = FocusModel.from_pretrained()
-    tokenizer = model.tokenizer
-    assert tokenizer is not None  # the bundled model has one
+    tokenizer: Any = model.tokenizer
     prompt = options.text.read_text() + model.config.question_template.format(question=options.question)
     input_ids = torch.tensor([model.encode(prompt)])
     print(f"{input_ids.shape[1]:,} tokens, a window of {model.window:,}")

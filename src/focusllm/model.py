@@ -1,9 +1,9 @@
 """FocusModel: a base model, its candidate projections and its tokenizer, as one thing to hold."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Int
@@ -12,7 +12,7 @@ from torch.distributed import ProcessGroup
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from focusllm.answering import Answer, Answerer
+from focusllm.answering import Answerer
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
@@ -23,15 +23,12 @@ from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import GenerationOutput, continued, extras_of, generation_config_for
 from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
-from focusllm.documents.document import FocusDocument
-from focusllm.documents.sources import Source
+from focusllm.document_methods import DocumentMethods
 from focusllm.errors import ConfigurationError
-from focusllm.estimating import Estimate, estimate
-from focusllm.questions import Question, is_one, listed
 from focusllm.reading import DocumentReader
 
 
-class FocusModel(nn.Module):
+class FocusModel(DocumentMethods, nn.Module):
     """A decoder-only model that reads far beyond its window. Source: arXiv 2408.11745.
 
     Args:
@@ -157,6 +154,28 @@ class FocusModel(nn.Module):
         state.check_tokens(token_ids, self._engine.vocabulary)
         return self._engine.step(state, token_ids)
 
+    @overload
+    def generate(
+        self,
+        input_ids: Int[Tensor, "batch sequence"],
+        attention_mask: Tensor | None = None,
+        *,
+        return_dict_in_generate: Literal[True],
+        **settings: Any,
+    ) -> GenerationOutput: ...
+
+    @overload
+    def generate(
+        self,
+        input_ids: Int[Tensor, "batch sequence"],
+        attention_mask: Tensor | None = None,
+        *,
+        generation_config: GenerationConfig | None = None,
+        seed: int | None = None,
+        progress: Progress | None = None,
+        **settings: Any,
+    ) -> Int[Tensor, "outputs longer"]: ...
+
     def generate(
         self,
         input_ids: Int[Tensor, "batch sequence"],
@@ -190,87 +209,6 @@ class FocusModel(nn.Module):
         padding = pad_token_id_of(self.base, self.tokenizer)
         config = generation_config_for(self.base, generation_config, settings, padding)
         return continued(self._engine, input_ids, attention_mask, config, **decoding)
-
-    def index(
-        self,
-        document: Source,
-        folder: str | Path | None = None,
-        *,
-        device_budget: int | None = None,
-        cpu_budget: int | None = None,
-        progress: Progress | None = None,
-    ) -> FocusDocument:
-        """Read a document once, to ask it many questions.
-
-        Args:
-            document: Text, a path to a text file, or token ids in one row.
-            folder: Where keys and values are written while it is read. Chunks that are there already, whole and of
-                the same tokens, are not read again: a run cut short goes on, a log is read from where it grew.
-            device_budget: Bytes of keys and values that may stay on the model's device; half of what is free by
-                default. Others are read from CPU memory or the folder whenever they are needed.
-            cpu_budget: The same of CPU memory beside a GPU. Without a folder, what exceeds both stays on the device.
-            progress: Called with the tokens read so far and those to be read in all.
-
-        Raises:
-            InputError: The document is empty or holds tokens the base does not know, or a file is not text.
-            DocumentError: The folder holds something else.
-        """
-        return self._reader.index(document, folder, self._reader.budgets(device_budget, cpu_budget), progress)
-
-    def load_document(
-        self, folder: str | Path, *, device_budget: int | None = None, cpu_budget: int | None = None
-    ) -> FocusDocument:
-        """Load a document that was indexed into a folder, or saved; for the budgets see :meth:`index`.
-
-        Raises:
-            DocumentError: The folder is damaged, or was made with another model. Damage to keys and values is
-                found when they are first needed, by :meth:`ask`.
-        """
-        return self._reader.load(folder, self._reader.budgets(device_budget, cpu_budget))
-
-    def repair_document(self, folder: str | Path, *, progress: Progress | None = None) -> FocusDocument:
-        """Read anew, from the text the folder holds, what is damaged or missing in it; see :meth:`index`.
-
-        Raises:
-            DocumentError: The manifest, the tokens or the text are damaged too, or were made with another model.
-        """
-        return self._reader.repair(folder, progress)
-
-    def ask(
-        self,
-        document: Source | Sequence[Source],
-        question: Question | Sequence[Question],
-        *,
-        max_new_tokens: int = 32,
-        progress: Progress | None = None,
-        seed: int | None = None,
-        **settings: Any,
-    ) -> Answer | list[Answer]:
-        """Answer a question about a document, or several questions, for which the document is read once.
-
-        Args:
-            document: One as for :meth:`index`, an indexed one, or several; a chunk never spans two.
-            question: One or several: text, worded by the ``question_template``; or conversations (messages with
-                ``role`` and ``content``), worded by the tokenizer's chat template.
-            max_new_tokens: Most tokens of an answer.
-            progress: Called with the tokens read so far and those to be read in all.
-            seed: Seed of the draws, for every question.
-            **settings: As for :meth:`generate`, and ``history``: pairs of question and answer that came before.
-
-        Raises:
-            InputError: A document or a question is empty, missing or something else, or a file is not text.
-            WindowError: Candidates and question would exceed the base's window.
-        """
-        answers = self._answerer.ask(document, listed(question), max_new_tokens, settings, progress, seed)
-        return answers[0] if is_one(question) else answers
-
-    def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
-        """Say, after a short measurement, what a question about so many tokens will cost, or why it cannot fit."""
-        return estimate(self._engine, num_tokens, question_tokens, max_new_tokens)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, without special tokens."""
-        return self._reader.encode(text)
 
     def save_adapter(self, path: str | Path) -> None:
         """Write the adapter as a folder: configuration, weights as safetensors, model card."""

@@ -14,6 +14,8 @@ from focusllm.errors import ConfigurationError, InputError
 # A conversation as transformers' chat templates take it: messages with `role` and `content`, the user's turn last.
 Conversation = Sequence[Mapping[str, str]]
 Question = str | Conversation
+# Several of them, for those who check types: a sequence of messages is a single one.
+Questions = list[str] | list[Conversation] | list[Question] | tuple[Question, ...]
 
 
 def is_one(question: Question | Sequence[Question]) -> bool:

@@ -70,7 +70,7 @@ def ask(
         is_live = sys.stdout.isatty() and len(questions) == 1 and not as_json
         with reading_bar(is_shown=not quiet) as bar:
             watch = Stopwatch(printer_of(focus, bar.close if bar else lambda: None) if is_live else None)
-            answers: Any = focus.ask(
+            answers = focus.ask(
                 documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch, **draw
             )
         for question, answer, times in zip(questions, answers, watch.rounds, strict=True):

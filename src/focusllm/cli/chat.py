@@ -47,7 +47,7 @@ def chat(
     say(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}")
     printer = printer_of(focus)
     history: list[tuple[str, str]] = []
-    last: Any = None
+    last: Answer | None = None
     for line in _lines():
         if line == "/quit":
             return
@@ -57,7 +57,7 @@ def chat(
             typer.echo(_evidence(last), nl=False)
         else:
             try:
-                last = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history, streamer=printer)
+                answer = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history, streamer=printer)
             except FocusError as error:
                 # What was read is still there: another question may do.
                 typer.echo(f"Error: {error}", err=True)
@@ -67,7 +67,8 @@ def chat(
                 printer.end()
                 say("Interrupted. Ask on, or /quit.")
                 continue
-            history.append((line, last.text))
+            history.append((line, answer.text))
+            last = answer
 
 
 def _lines() -> Any:

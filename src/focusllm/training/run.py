@@ -62,13 +62,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     _check_base(recipe, base, adapter)
     arguments = _arguments(recipe)
     _check_division(arguments, base)
-    batches = PackedBatches(
-        make_drawer(recipe, tokenizer),
-        recipe.focus,
-        bos_token_id_of(base, tokenizer),
-        num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
-        seed=recipe.seed,
-    )
+    batches = _batches(recipe, base, tokenizer, arguments)
     is_first = arguments.process_index == 0
     # The first of several processes holds the folder for all.
     with _alone_in(Path(recipe.output)) if is_first else nullcontext():
@@ -120,6 +114,18 @@ def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     if tokenizer is None:
         raise InputError(f"The base model {recipe.base!r} has no tokenizer; training reads text and needs one.")
     return base, tokenizer
+
+
+def _batches(
+    recipe: Recipe, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, arguments: TrainingArguments
+) -> PackedBatches:
+    return PackedBatches(
+        make_drawer(recipe, tokenizer),
+        recipe.focus,
+        bos_token_id_of(base, tokenizer),
+        num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
+        seed=recipe.seed,
+    )
 
 
 def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter) -> None:

@@ -1,0 +1,126 @@
+"""What a model does with documents, whatever computes it: one half of FocusModel, the other deals in tensors."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from focusllm.answering import Answer, Answerer
+from focusllm.decoding.engine import FocusEngine, Progress
+from focusllm.documents.document import FocusDocument
+from focusllm.documents.sources import Source
+from focusllm.estimating import Estimate, estimate
+from focusllm.questions import Question, Questions, is_one, listed
+from focusllm.reading import DocumentReader
+
+
+class DocumentMethods:
+    """Reads documents once and answers questions about them."""
+
+    _engine: FocusEngine
+    _reader: DocumentReader
+    _answerer: Answerer
+
+    def index(
+        self,
+        document: Source,
+        folder: str | Path | None = None,
+        *,
+        device_budget: int | None = None,
+        cpu_budget: int | None = None,
+        progress: Progress | None = None,
+    ) -> FocusDocument:
+        """Read a document once, to ask it many questions.
+
+        Args:
+            document: Text, a path to a text file, or token ids in one row.
+            folder: Where keys and values are written while it is read. Chunks that are there already, whole and of
+                the same tokens, are not read again: a run cut short goes on, a log is read from where it grew.
+            device_budget: Bytes of keys and values that may stay on the model's device; half of what is free by
+                default. Others are read from CPU memory or the folder whenever they are needed.
+            cpu_budget: The same of CPU memory beside a GPU. Without a folder, what exceeds both stays on the device.
+            progress: Called with the tokens read so far and those to be read in all.
+
+        Raises:
+            InputError: The document is empty or holds tokens the base does not know, or a file is not text.
+            DocumentError: The folder holds something else.
+        """
+        return self._reader.index(document, folder, self._reader.budgets(device_budget, cpu_budget), progress)
+
+    def load_document(
+        self, folder: str | Path, *, device_budget: int | None = None, cpu_budget: int | None = None
+    ) -> FocusDocument:
+        """Load a document that was indexed into a folder, or saved; for the budgets see :meth:`index`.
+
+        Raises:
+            DocumentError: The folder is damaged, or was made with another model. Damage to keys and values is
+                found when they are first needed, by :meth:`ask`.
+        """
+        return self._reader.load(folder, self._reader.budgets(device_budget, cpu_budget))
+
+    def repair_document(self, folder: str | Path, *, progress: Progress | None = None) -> FocusDocument:
+        """Read anew, from the text the folder holds, what is damaged or missing in it; see :meth:`index`.
+
+        Raises:
+            DocumentError: The manifest, the tokens or the text are damaged too, or were made with another model.
+        """
+        return self._reader.repair(folder, progress)
+
+    @overload
+    def ask(
+        self,
+        document: Source | Sequence[Source],
+        question: Question,
+        *,
+        max_new_tokens: int = 32,
+        progress: Progress | None = None,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> Answer: ...
+
+    @overload
+    def ask(
+        self,
+        document: Source | Sequence[Source],
+        question: Questions,
+        *,
+        max_new_tokens: int = 32,
+        progress: Progress | None = None,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> list[Answer]: ...
+
+    def ask(
+        self,
+        document: Source | Sequence[Source],
+        question: Question | Sequence[Question],
+        *,
+        max_new_tokens: int = 32,
+        progress: Progress | None = None,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> Answer | list[Answer]:
+        """Answer a question about a document, or several questions, for which the document is read once.
+
+        Args:
+            document: One as for :meth:`index`, an indexed one, or several; a chunk never spans two.
+            question: One or several: text, worded by the ``question_template``; or conversations (messages with
+                ``role`` and ``content``), worded by the tokenizer's chat template.
+            max_new_tokens: Most tokens of an answer.
+            progress: Called with the tokens read so far and those to be read in all.
+            seed: Seed of the draws, for every question.
+            **settings: As for :meth:`generate`, and ``history``: pairs of question and answer that came before.
+
+        Raises:
+            InputError: A document or a question is empty, missing or something else, or a file is not text.
+            WindowError: Candidates and question would exceed the base's window.
+        """
+        answers = self._answerer.ask(document, listed(question), max_new_tokens, settings, progress, seed)
+        return answers[0] if is_one(question) else answers
+
+    def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
+        """Say, after a short measurement, what a question about so many tokens will cost, or why it cannot fit."""
+        return estimate(self._engine, num_tokens, question_tokens, max_new_tokens)
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of a text, without special tokens."""
+        return self._reader.encode(text)
