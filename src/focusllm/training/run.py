@@ -189,6 +189,14 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
         raise ConfigurationError(
             f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
         ) from error
+    _check_numbers(arguments)
+    _check_reports(arguments)
+    # A process has one batch at a time; the Trainer would have it draw one for each GPU, and drop all but the first.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
+    return arguments
+
+
+def _check_numbers(arguments: TrainingArguments) -> None:
     if arguments.save_total_limit == 1:
         raise ConfigurationError(
             "`save_total_limit` in `arguments` must be 2 or more: one is whole while another is written."
@@ -198,10 +206,6 @@ def _arguments(recipe: Recipe) -> TrainingArguments:
             f"`gradient_accumulation_steps` in `arguments` must be a positive number; "
             f"got {arguments.gradient_accumulation_steps!r}."
         )
-    _check_reports(arguments)
-    # A process has one batch at a time; the Trainer would have it draw one for each GPU, and drop all but the first.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
 
 
 def _check_reports(arguments: TrainingArguments) -> None:
