@@ -61,9 +61,13 @@ def fingerprint_of(base: PreTrainedModel) -> str:
             if not is_dense(layer):
                 return QUANTIZED
             weight: Any = layer.weight
-            sample = weight.detach().flatten()[:4096].to(device="cpu", dtype=torch.bfloat16)
-            digest.update(str(tuple(weight.shape)).encode() + sample.view(torch.int16).numpy().tobytes())
+            digest.update(str(tuple(weight.shape)).encode() + in_sixteen_bits(weight.detach().flatten()[:4096]))
     return digest.hexdigest()
+
+
+def in_sixteen_bits(numbers: Tensor) -> bytes:
+    """Return numbers as bytes that are the same whether they were loaded in 16 or in 32 bits."""
+    return numbers.to(device="cpu", dtype=torch.bfloat16).view(torch.int16).numpy().tobytes()
 
 
 def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusConfig, base: PreTrainedModel) -> None:
