@@ -29,6 +29,7 @@ from transformers.trainer_utils import get_last_checkpoint
 
 from focusllm.bundled.text import installation_texts
 from focusllm.condensing.families import family_of, layers_of
+from focusllm.precision import is_emulated
 
 BATCH_TOKENS = 4096
 # After this share of the layers answers must show already, and how much that counts.
@@ -111,7 +112,8 @@ class BaseTrainer(Trainer):
         self._choose_attention(inputs["input_ids"])
         targets, weights = inputs["input_ids"][:, 1:].flatten(), inputs["weights"][:, 1:].flatten()
         # Autocast around the compiled model; inside it (the Trainer's own) gradients were not finite on CPUs.
-        with torch.autocast(inputs["input_ids"].device.type, torch.bfloat16):
+        device = inputs["input_ids"].device
+        with torch.autocast(device.type, torch.bfloat16, not is_emulated(torch.bfloat16, device)):
             logits = model(input_ids=inputs["input_ids"], use_cache=False).logits[:, :-1].flatten(0, 1).float()
             is_answer = weights >= ANSWER_WEIGHT
             early_logits = self._early.logits(is_answer)

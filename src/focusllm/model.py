@@ -78,7 +78,8 @@ class FocusModel(DocumentMethods, nn.Module):
             base: Name or path, as for transformers.
             adapter: Folder of an adapter; without one, candidates start out as ordinary last tokens.
             config: Settings that differ from the adapter's own, or all.
-            dtype: As for transformers; ``"auto"`` takes the checkpoint's.
+            dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
+                for it, if there is room, and says so.
             device: Where the model goes; a GPU if there is one, by default.
             quantization_config: As for transformers: how the base is to be kept in fewer bits.
             max_parallel_chunks: See the class.

@@ -68,7 +68,7 @@ class DocumentReader:
             if source.identity != (identity := self.identity):
                 raise DocumentError(
                     f"{source.name} was indexed with {source.identity}; this model has {identity}. "
-                    f"Ask the model it was indexed with, or index it again."
+                    f"Ask a model loaded as that one was, or index it again."
                 )
             return source
         cut = (self.engine.config.chunk_length, self.engine.config.chunk_overlap)

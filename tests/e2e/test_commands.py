@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
 from focusllm.condensing.family_table import FAMILIES
-from tiny import disturb, published_names
+from tiny import disturb, published_names, save_tiny_base
 
 TEXT = "".join(f"In the year {1000 + n} nothing of note happened in the valley. " for n in range(400))
 
@@ -79,6 +79,19 @@ def test_an_indexed_document_is_asked_without_reading_it_again(command, book: Pa
     book.write_text(TEXT[:5200])
     assert " 200 tokens read" in command(*again).err.replace("\n", " ")
     assert command("ask", folder, "What?", *rest).status == 0
+
+
+# One of them is not what this machine would choose by itself.
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32"])
+def test_an_indexed_document_is_asked_in_its_own_precision(command, dtype: str, book: Path, tmp_path: Path) -> None:
+    base = save_tiny_base(tmp_path / "base", torch.bfloat16)
+    folder, given = tmp_path / "book", ("--model", base, "--device", "cpu")
+    assert command("index", book, "-o", folder, *given, "--chunk-length", 100, "--dtype", dtype).status == 0
+    assert command("ask", folder, "What happened?", *given, "--max-new-tokens", 2).status == 0
+    book.write_text(f"{TEXT} Then the river rose.")
+    again = command("index", book, "-o", folder, *given, "--chunk-length", 100)
+    assert re.search(r"[1-9][\d,]*\s+were\s+there\s+already", again.err)
+    assert json.loads((folder / "manifest.json").read_text())["identity"]["dtype"] == dtype
 
 
 def test_processes_under_torchrun_answer_as_one_does(command, book: Path, base: Path) -> None:

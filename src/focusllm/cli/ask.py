@@ -59,6 +59,7 @@ def ask(
     names, questions = _divided(arguments)
     given = {"do_sample": sample or None, "temperature": temperature, "top_p": top_p, "seed": seed}
     draw = {name: value for name, value in given.items() if value is not None}
+    dtype = loading.dtype_for(filter(isdir, names), dtype)
     with shared_work(device) as place:
         focus = loading.load_model(
             model, adapter, dtype, max_parallel_chunks=max_parallel_chunks, **place,

@@ -36,6 +36,7 @@ def chat(
     device: loading.Device = None,
 ) -> None:
     """Talk about a document; what was said before is part of every question, as far as --local-length goes."""
+    dtype = loading.dtype_for([file], dtype)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
         local_length=local_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,

@@ -33,6 +33,7 @@ def index(
     Run it again after an interruption, after damage, or when the file has grown: only what is missing is read.
     """
     folder = _folder(file, output, repair)
+    dtype = loading.dtype_for([folder], dtype)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
     )  # fmt: skip

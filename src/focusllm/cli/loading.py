@@ -1,7 +1,7 @@
 """Options that several sub-commands share, and loading the model they describe."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +39,14 @@ FocusShare = Annotated[
 ]
 MaxParallelChunks = Annotated[int | None, typer.Option("--max-parallel-chunks", help="Chunks read at once.")]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="bfloat16, float16, float32, or auto: the checkpoint's.")]
+Dtype = Annotated[
+    str,
+    typer.Option(
+        "--dtype",
+        help="bfloat16, float16, float32, or auto: an indexed document's own, or the checkpoint's; float32 on a CPU "
+        "without arithmetic for that.",
+    ),
+]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, …", show_default="a GPU if there is one")]
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -64,6 +71,19 @@ def from_standard_input(read: Callable[[], str]) -> str:
         return read()
     except UnicodeDecodeError as error:
         raise InputError(f"Standard input is not UTF-8 text ({error.reason}); FocusLLM reads text.") from error
+
+
+def dtype_for(folders: Iterable[str | Path], dtype: str) -> str:
+    """Return the precision to load a base in: where it is left open, that of indexed documents.
+
+    A document can then be asked on a machine that would choose another precision by itself.
+    """
+    if dtype != "auto":
+        return dtype
+    from focusllm.documents.manifest import MANIFEST_NAME, read_manifest
+
+    manifests = [read_manifest(Path(folder)) for folder in folders if (Path(folder) / MANIFEST_NAME).is_file()]
+    return next((manifest.identity.dtype for manifest in manifests if manifest.identity.dtype in _DTYPES), dtype)
 
 
 def load_model(

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from operator import itemgetter
 from typing import Any
 
@@ -18,9 +19,14 @@ from transformers import (
 )
 from transformers.utils.hub import has_file
 
+from focusllm.cache.memory import free_bytes
 from focusllm.condensing.families import check_supported
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
+from focusllm.precision import is_emulated
 
+_LOGGER = logging.getLogger(__name__)
+# Of the free memory, what a base in single precision may take.
+_BASE_SHARE = 0.25
 # Numbers that are looked at to tell a weight from others, at least, where there are as many.
 _SAMPLE = 1024
 _WHOLE_NUMBERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
@@ -38,7 +44,8 @@ def load_base(
 
     Args:
         name: Name or path, as for transformers.
-        dtype: As for transformers.
+        dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
+            for it, if there is room.
         device: Where the base goes; ``None``: a GPU if there is one.
         quantization: transformers' ``quantization_config``, or its fields; ``None`` leaves the base as it is.
 
@@ -59,7 +66,25 @@ def load_base(
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
     nn.Module.to(base, place)
+    if dtype == "auto":
+        _make_fast(base)
     return base, _load_tokenizer(name)
+
+
+def _make_fast(base: PreTrainedModel) -> None:
+    """Put a base in 16 bits, for which its CPU has no arithmetic, into single precision, where memory allows."""
+    given = base.dtype
+    if getattr(base, "hf_quantizer", None) is not None or not is_emulated(given, base.device):
+        return
+    name = str(given).removeprefix("torch.")
+    if 2 * base.get_memory_footprint() > _BASE_SHARE * free_bytes(base.device):
+        _LOGGER.warning("This CPU has no arithmetic for %s and is slow; for float32 there is too little memory.", name)
+        return
+    base.float()
+    _LOGGER.warning(
+        "This CPU has no arithmetic for %s: float32 is used, several times as fast, in twice the memory. To keep %s, "
+        "set dtype to it.", name, name,
+    )  # fmt: skip
 
 
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:

@@ -204,7 +204,7 @@ def _opened(path: Path, identity: Identity) -> tuple[FocusDocument, Manifest]:
     if manifest.identity != identity:
         raise DocumentError(
             f"{path} was indexed with {manifest.identity}; this model has {identity}. "
-            f"Load it with the model it was made with, or index the text again."
+            f"Load it with the model and the dtype it was made with, or index the text again."
         )
     token_ids, starts = _read_tokens(path, manifest)
     text = None

@@ -1,5 +1,6 @@
 """Running a recipe from start, or from where it was cut, to a finished adapter."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from focusllm.condensing.families import window_of
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, TrainingError
 from focusllm.files import held
 from focusllm.kinds import check_kinds
+from focusllm.precision import is_emulated
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
@@ -26,6 +28,7 @@ from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint, seed_everything
 
+_LOGGER = logging.getLogger(__name__)
 _FIXED: dict[str, Any] = {
     # A packed batch holds several sequences already; more of them are reached by accumulation.
     "per_device_train_batch_size": 1,
@@ -69,12 +72,11 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         checkpoint = _begin(recipe, base, adapter, is_first)
         if recipe.start == "copy" and checkpoint is None and recipe.adapter is None:
             copy_hidden_states(base, adapter, batches[0].rows)
-        row_dtype = None if recipe.row_dtype is None else getattr(torch, recipe.row_dtype)
         trainer = FocusTrainer(
             adapter=adapter,
             config=recipe.focus,
             kinds=[source.kind for source in recipe.data],
-            model=FocusObjective(base, adapter, row_dtype),
+            model=FocusObjective(base, adapter, _row_dtype(recipe, arguments.device)),
             args=arguments,
             train_dataset=batches,
             callbacks=list(callbacks),
@@ -84,6 +86,18 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         if is_first:
             write_card(recipe, adapter, arguments.device)
     return Path(recipe.output)
+
+
+def _row_dtype(recipe: Recipe, device: torch.device) -> torch.dtype | None:
+    if recipe.row_dtype is None:
+        return None
+    dtype: torch.dtype = getattr(torch, recipe.row_dtype)
+    if is_emulated(dtype, device):
+        _LOGGER.warning(
+            "This CPU has no arithmetic for %s: `row_dtype` is left out, which is faster.", recipe.row_dtype
+        )
+        return None
+    return dtype
 
 
 @contextmanager

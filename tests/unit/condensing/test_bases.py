@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from focusllm import FocusModel
+from focusllm.condensing import bases
 from focusllm.condensing.bases import load_base, weights_fingerprint
 from focusllm.errors import DocumentError, InputError
 from tiny import SMALL, random_ids, save_tiny_base, tiny_base, tiny_model
@@ -34,6 +35,27 @@ def test_a_base_without_a_tokenizer_reads_token_ids(tmp_path: Path) -> None:
     model = FocusModel.from_pretrained(tmp_path, config=SMALL, device="cpu")
     assert model.tokenizer is None
     assert model(torch.tensor([random_ids(80)])).logits.isfinite().all()
+
+
+PRECISIONS: dict[str, tuple[str, bool, int, torch.dtype]] = {
+    "emulated": ("auto", True, 10**12, torch.float32),
+    "with arithmetic": ("auto", False, 10**12, torch.bfloat16),
+    "as asked for": ("bfloat16", True, 10**12, torch.bfloat16),
+    "no room": ("auto", True, 10**5, torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize(("dtype", "emulated", "free", "expected"), PRECISIONS.values(), ids=PRECISIONS)
+def test_a_precision_the_cpu_only_emulates_is_left_to_those_who_ask_for_it(
+    dtype: str, emulated: bool, free: int, expected: torch.dtype, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(bases, "is_emulated", lambda kind, _: emulated and kind == torch.bfloat16)
+    monkeypatch.setattr(bases, "free_bytes", lambda _: free)
+    save_tiny_base(tmp_path, torch.bfloat16)
+    base, _ = load_base(str(tmp_path), dtype)
+    assert {parameter.dtype for parameter in base.parameters()} == {expected}
+    assert ("has no arithmetic for bfloat16" in caplog.text) == (dtype == "auto" and emulated)
 
 
 def test_weights_that_were_rounded_are_others() -> None:

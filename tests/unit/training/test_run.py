@@ -19,6 +19,7 @@ from focusllm import FocusModel
 from focusllm.condensing.adapter_files import WEIGHTS_NAME
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, TrainingError, WindowError
 from focusllm.files import held
+from focusllm.training import run
 from focusllm.training.recipe import read_recipe
 from focusllm.training.run import train
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint
@@ -60,6 +61,22 @@ def recipe_at(folder: Path, output: str, rank: int | None = None) -> Path:
 def losses(folder: Path) -> dict[int, float]:
     lines = [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
+
+
+def test_a_precision_the_cpu_only_emulates_is_left_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    found: dict[str, dict[int, float]] = {}
+    for name, settings, emulated in (
+        ("exact", [], True),
+        ("left out", ["bfloat16"], True),
+        ("used", ["bfloat16"], False),
+    ):
+        monkeypatch.setattr(run, "is_emulated", lambda *_, emulated=emulated: emulated)
+        changes = ["steps=1", *(f"row_dtype={setting}" for setting in settings)]
+        found[name] = losses(train(read_recipe(recipe_at(folder, name), changes)))
+    assert found["left out"] == found["exact"] != found["used"]
+    assert caplog.text.count("has no arithmetic for bfloat16") == 1
 
 
 @pytest.mark.parametrize("rank", [None, 2])
