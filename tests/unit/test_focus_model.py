@@ -109,3 +109,17 @@ def test_low_rank_is_much_smaller() -> None:
     low = sum(p.numel() for p in tiny_model(config=replace(SMALL, rank=1)).adapter.parameters().values())
     assert low * 10 < full
     assert torch.is_tensor(tiny_model().base.lm_head.weight)
+
+
+def test_a_base_without_a_trained_adapter_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    ids = torch.tensor([random_ids(80)])
+    tiny_model().prefill(ids)
+    assert not caplog.text
+    for rank in (None, 4):
+        fresh = FocusModel(tiny_base(), SMALL.changed({"rank": rank})).eval()
+        fresh(ids[:, :20])
+        assert not caplog.text
+        fresh.prefill(ids)
+        fresh.prefill(ids)
+        assert caplog.text.count("no trained adapter") == 1
+        caplog.clear()

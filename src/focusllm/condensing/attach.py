@@ -92,6 +92,11 @@ class CandidateAdapter:
             if was_attached:
                 self.attach()
 
+    @property
+    def is_untrained(self) -> bool:
+        """Whether candidates are still what ordinary last tokens are: no adapter was loaded, and none trained."""
+        return all(projection.is_untrained for projection in self.projections.values())
+
     def parameters(self) -> dict[str, nn.Parameter]:
         """Return every trained parameter by a name that is the same for all families: ``layers.N.ROLE.…``."""
         return {

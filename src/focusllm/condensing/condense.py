@@ -1,5 +1,7 @@
 """The condense pass: chunks with their prompt in, candidates out. Source: paper, section 2.2 and equation (3)."""
 
+import logging
+
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -15,6 +17,8 @@ from focusllm.condensing.attention import attention_by, attention_of, behind_chu
 from focusllm.condensing.families import backbone_of, key_mover_of
 from focusllm.errors import StateError
 
+_LOGGER = logging.getLogger(__name__)
+
 
 class Condenser:
     """Runs rows of tokens behind what their chunks hold already and takes the last position as the candidate.
@@ -28,6 +32,7 @@ class Condenser:
         self._base = base
         self._backbone = backbone_of(base)
         self._adapter = adapter
+        self._has_warned = False
         self.mover = key_mover_of(base)
 
     def condense(
@@ -72,7 +77,18 @@ class Condenser:
 
     def extend(self, cache: Cache, token_ids: Int[Tensor, "rows new_tokens"]) -> None:
         """Run new tokens through the base behind what a cache of chunks holds, and keep their keys and values."""
+        self._warn_if_untrained()
         held = cache.get_seq_length()
         positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
         with attention_by(self._base, (behind_chunks if held else attention_of)(self._base)):
             self._backbone(input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=True)
+
+    def _warn_if_untrained(self) -> None:
+        """Say once, and before the first chunk is read, what users would otherwise wonder about."""
+        if not self._has_warned and self._adapter.is_untrained:
+            _LOGGER.warning(
+                "This base has no trained adapter: its candidates are ordinary tokens, and what it says of texts "
+                "beyond its window will hardly rest on them. Load an adapter made for it (`adapter=`, --adapter), or "
+                "train one with `focusllm train` (docs/training.md)."
+            )
+        self._has_warned = True

@@ -92,6 +92,15 @@ class CandidateProjection(nn.Module):
             self.candidate_up = nn.Parameter(weight.new_zeros(out_features, rank))
             nn.init.kaiming_uniform_(self.candidate_down, a=math.sqrt(5))
 
+    @property
+    @torch.no_grad()
+    def is_untrained(self) -> bool:
+        """Whether candidates are still projected as every other token is."""
+        if self.rank is not None:
+            return not self.candidate_up.any()
+        own = self.candidate_weight
+        return torch.equal(own, dense_weight(self.base_layer, own.dtype).to(own.dtype))
+
     def candidate_parameters(self) -> dict[str, nn.Parameter]:
         """Return the trained parameters by name."""
         return {name: value for name, value in self.named_parameters(recurse=False)}
