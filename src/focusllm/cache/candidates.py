@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -46,6 +47,9 @@ class CandidateKV:
             rows: For each, the row here.
             numbers: For each, the candidate's place in that row.
         """
+        device = self.layers[0][0].device
+        # Once for all layers: to a GPU, each of them would have to be sent as often as it is used.
+        source, row, number = (torch.tensor(places, device=device) for places in (sources, rows, numbers))
         for mine, new in zip(self.layers, made.layers, strict=True):
             for states, new_states in zip(mine, new, strict=True):
-                states[rows, :, numbers] = new_states[sources, :, 0]
+                states[row, :, number] = new_states[source, :, 0]
