@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.cache.gathering import gathered
 from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
 from focusllm.chunking import SplitSequence, block, pieces, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
@@ -148,11 +149,12 @@ class FocusEngine:
         """
         for batch in chunks.batches:
             batch.forget_question()
+        prompts = [self._prompt(sequence) for sequence in sequences]
+        chunks = gathered(chunks, list(map(len, prompts)), self.device, self.planner.max_parallel_chunks)
         made: Made = []
         for batch in chunks.visit(self.device):
-            rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
-            at_once = self.planner.rows_at_once(rows.shape[1])
-            made.append((batch.places, self._condenser.condense(batch, rows, at_once)))
+            rows = torch.tensor([prompts[sequence] for sequence, _ in batch.places], device=self.device)
+            made.append((batch.places, self._condenser.condense(batch, rows, self.planner.rows_at_once(rows.shape[1]))))
         records = records or self.config.focus_share is not None
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences), records=records)
         self._run_locals(state, self.ranks.gathered(made), new_tokens=None)
