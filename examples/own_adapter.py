@@ -51,7 +51,7 @@ def main() -> None:
         path = Path(folder) / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe_of(options)))
         adapter = train(read_recipe(path))
-    model = FocusModel.from_pretrained(None if options.base == "bundled" else options.base, adapter)
+    model = FocusModel.from_pretrained(options.base, adapter)
     text = "".join(path.read_text() for path in sorted(Path().glob(options.texts)))
     print(model.ask(text, "What is the name of the author?").text)
 

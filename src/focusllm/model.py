@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answerer
-from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
+from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
@@ -75,7 +75,7 @@ class FocusModel(DocumentMethods, nn.Module):
         """Load a base and an adapter; without arguments, those that ship inside the package.
 
         Args:
-            base: Name or path, as for transformers.
+            base: Name or path, as for transformers; ``"bundled"`` is the base inside the package.
             adapter: Folder of an adapter; without one, candidates start out as ordinary last tokens.
             config: Settings that differ from the adapter's own, or all.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
@@ -92,10 +92,10 @@ class FocusModel(DocumentMethods, nn.Module):
             InputError: No base by that name.
         """
         if base is None:
-            base, adapter = BASE_PATH, adapter or ADAPTER_PATH
+            base, adapter = BUNDLED, adapter or ADAPTER_PATH
         own = FocusConfig() if adapter is None else read_adapter_record(adapter).config
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
-        loaded, tokenizer = load_base(str(base), dtype, device, quantization_config)
+        loaded, tokenizer = load_base(resolve_base(str(base), Path()), dtype, device, quantization_config)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)
