@@ -66,8 +66,10 @@ class FocusConfig:
                 f"`chunk_overlap` must be at least 0 and less than `chunk_length` ({self.chunk_length}); "
                 f"got {self.chunk_overlap!r}."
             )
-        if self.rank is not None:
-            _require_positive("rank", self.rank)
+        if self.rank is not None and self.rank < 1:
+            raise ConfigurationError(
+                f"`rank` must be a positive number, or left out for full projections; got {self.rank!r}."
+            )
         if self.candidate_refresh < 0:
             raise ConfigurationError(
                 f"`candidate_refresh` must be 0 (candidates are made once) or a number of tokens; "

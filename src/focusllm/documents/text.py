@@ -43,7 +43,7 @@ def text_of(document: str | Path) -> str:
         raise InputError(f"{name!r} holds zero bytes, so it is not text; FocusLLM reads text files.")
     check_unicode(text, name)
     if not text.strip():
-        raise InputError(f"{name} is empty: there is nothing to ask about.")
+        raise InputError(f"{name} is empty: there is no text in it.")
     return text
 
 

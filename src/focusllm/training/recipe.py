@@ -147,7 +147,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
 def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
     values = dict(values)
     if "focus" in values:
-        values["focus"] = FocusConfig.from_dict(values["focus"])
+        values["focus"] = build_settings(FocusConfig, values["focus"], "focus")
     if "draws" in values:
         values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in _listed(values["draws"])]
     if "data" in values:
