@@ -35,7 +35,11 @@ def chat(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Talk about a document; what was said before is part of every question, as far as --local-length goes."""
+    """Ask one question after the other about a document.
+
+    Earlier questions and answers are part of every question, as far as
+    --local-length and the window allow.
+    """
     dtype = loading.dtype_for([file], dtype)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,

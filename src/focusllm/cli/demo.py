@@ -14,14 +14,14 @@ from focusllm.cli.progress import reading_bar, say
 
 
 def demo(
-    tokens: Annotated[int, typer.Option("--tokens", help="Length of the text.")] = 400_000,
-    seed: Annotated[int, typer.Option("--seed", help="Of the fact, its wording and its place.")] = 0,
+    tokens: Annotated[int, typer.Option("--tokens", help="Tokens of the text.")] = 400_000,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the fact, its wording and its place.")] = 0,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
     """Hide a fact in real text from this Python installation and ask the bundled model for it.
 
-    The same base model, without FocusLLM, answers too: it sees as much of the end as its window holds.
+    For comparison, the same base model answers without FocusLLM, from as much of the end as its window holds.
     """
     import torch
 

@@ -31,7 +31,10 @@ def estimate(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Say how much memory and time a question about a document will take, before it is read."""
+    """Estimate the memory and time that a question about a document will take.
+
+    A few chunks are run to measure speeds; the document itself is not read.
+    """
     from focusllm.documents.text import text_of
 
     digits = document.replace(",", "").replace("_", "")
