@@ -70,6 +70,7 @@ def ask(
     Example: focusllm ask book.txt "What is the name of the ship?"
     """
     names, questions = _divided(arguments)
+    texts = {name: loading.document(name) for name in names if not isdir(name)}
     draw = _sampling(sample, temperature=temperature, top_p=top_p, seed=seed)
     if heatmap is not None:
         _check_heatmap(heatmap)
@@ -80,7 +81,7 @@ def ask(
             chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh,
             candidate_refresh=candidate_refresh, focus_share=focus_share,
         )  # fmt: skip
-        documents = [focus.load_document(name) if isdir(name) else loading.document(name) for name in names]
+        documents = [texts[name] if name in texts else focus.load_document(name) for name in names]
         # A person reads along; what another program reads, and several answers, come as a whole.
         is_live = sys.stdout.isatty() and len(questions) == 1 and not as_json
         with reading_bar(is_shown=not quiet) as bar:

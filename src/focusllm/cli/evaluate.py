@@ -192,11 +192,11 @@ def _suite(task: str, generated: dict[str, Any], published: dict[str, Any], tria
     foreign = generated if task in PUBLISHED else published
     if wrong := [f"--{name}" for name, value in foreign.items() if value is not None]:
         kind = "generated" if task in PUBLISHED else "published"
-        raise ConfigurationError(f"{', '.join(wrong)} belong to {kind} benchmarks; {task} is none. Leave them out.")
+        raise ConfigurationError(f"{task!r} is not a {kind} benchmark: leave out {', '.join(wrong)}.")
     if task in PUBLISHED:
         return _published(task, trials=trials, **published)
     check_can_draw()
-    lengths = tuple(map(parse_length, (generated["lengths"] or "4K,8K,16K,32K").split(",")))
+    lengths = tuple(map(loading.parse_length, (generated["lengths"] or "4K,8K,16K,32K").split(",")))
     depths, seed = generated["depths"], generated["seed"]
     grid = Grid(lengths, 10 if depths is None else depths, 20 if trials is None else trials, seed or 0)
     return GridSuite(TASKS[task], grid)
@@ -235,15 +235,3 @@ def _report(folder: Path, title: str, records: Sequence[dict[str, Any]]) -> None
 def _check_known(option: str, name: str, known: Mapping[str, object]) -> None:
     if name not in known:
         raise ConfigurationError(f"{option} must be one of {', '.join(known)}; got {name!r}.")
-
-
-def parse_length(text: str) -> int:
-    """Read a number of tokens; K stands for 1,024.
-
-    Raises:
-        ConfigurationError: It is no such number.
-    """
-    digits, unit = (text[:-1], 1024) if text[-1:] in ("K", "k") else (text, 1)
-    if not digits.strip().isdecimal():
-        raise ConfigurationError(f"Lengths are numbers such as 4K or 400000; got {text!r}.")
-    return int(digits) * unit

@@ -38,6 +38,7 @@ def index(
     Example: focusllm index book.txt -o book.focus
     """
     folder = _folder(file, output, repair)
+    source = None if repair else loading.document(file)
     dtype = loading.dtype_for([folder], dtype)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
@@ -51,10 +52,10 @@ def index(
             if bar is not None:
                 bar(read, total)
 
-        if repair:
+        if source is None:
             document = focus.repair_document(folder, progress=move)
         else:
-            document = focus.index(loading.document(file), folder, progress=move)
+            document = focus.index(source, folder, progress=move)
     if not quiet:
         seconds = time.perf_counter() - started
         kept = document.num_chunk_tokens - tokens_read

@@ -91,9 +91,15 @@ def document(name: str) -> str | Path:
     """Return what a document's name on the command line stands for: a path, or the text of standard input.
 
     Raises:
-        InputError: Standard input is not text.
+        InputError: There is no such file, or standard input is not text.
     """
-    return from_standard_input(sys.stdin.read) if name == "-" else Path(name)
+    from focusllm.documents.text import check_readable
+
+    if name == "-":
+        return from_standard_input(sys.stdin.read)
+    # Loading a model may take minutes.
+    check_readable(Path(name))
+    return Path(name)
 
 
 def from_standard_input(read: Callable[[], str]) -> str:
@@ -149,3 +155,16 @@ def load_model(
         model, adapter, config=given, dtype=dtype, device=device, max_parallel_chunks=max_parallel_chunks,
         process_group=process_group,
     )  # fmt: skip
+
+
+def parse_length(text: str) -> int:
+    """Read a number of tokens, such as 400,000 or 64K; K stands for 1,024.
+
+    Raises:
+        ConfigurationError: It is no such number.
+    """
+    plain = text.replace(",", "").replace("_", "")
+    digits, unit = (plain[:-1], 1024) if plain[-1:] in ("K", "k") else (plain, 1)
+    if not digits.strip().isdecimal():
+        raise ConfigurationError(f"Lengths are numbers such as 4K or 400000; got {text!r}.")
+    return int(digits) * unit

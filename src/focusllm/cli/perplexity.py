@@ -7,7 +7,6 @@ import typer
 from rich.progress import Progress
 
 from focusllm.cli import loading
-from focusllm.cli.evaluate import parse_length
 from focusllm.cli.progress import ERRORS, say
 from focusllm.errors import InputError
 
@@ -44,12 +43,12 @@ def perplexity(
     from focusllm.evaluation.perplexity import SEGMENTS_NAME, Perplexity, by_position, perplexity_table, run_perplexity
     from focusllm.files import write_text
 
+    wanted = loading.parse_length(length)
+    texts = [*map(text_of, files)] if files else installation_texts("evaluation")
     focus = loading.load_model(
         model, adapter, dtype, device, None,
         chunk_length=chunk_length, local_length=local_length, local_refresh="cached",
     )  # fmt: skip
-    texts = map(text_of, files) if files else installation_texts("evaluation")
-    wanted = parse_length(length)
     ids = focus.encode("\n".join(texts))[:wanted]
     if len(ids) < wanted:
         raise InputError(f"The text has {len(ids):,} tokens; --length asks for {wanted:,}. Give more files.")
