@@ -1,5 +1,7 @@
 """``focusllm models``: which architectures are supported."""
 
+from pathlib import Path
+
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -43,11 +45,12 @@ def models(
 
 
 def _check(name: str) -> None:
+    from focusllm.bundled.model import resolve_base
     from focusllm.checking.families import check_config
     from focusllm.condensing.bases import load_config
     from focusllm.condensing.family_table import FAMILIES
 
-    found = check_config(load_config(name))
+    found = check_config(load_config(resolve_base(name, Path())))
     reason = f": {found.reason}" if found.reason else ""
     typer.echo(f"{found.model_type}: {found.grade}{reason}")
     if found.grade != "refused" and found.model_type not in FAMILIES:
