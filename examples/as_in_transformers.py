@@ -1,4 +1,4 @@
-"""Decode behind a prompt far beyond the window with what transformers users know: streamer, sampling, scores.
+"""Use a streamer, sampling and scores as in transformers, with a prompt far longer than the window.
 
 python examples/as_in_transformers.py book.txt "What is the name of the ship?"
 """
@@ -17,8 +17,8 @@ from focusllm import FocusModel
 def main() -> None:
     """Stream a greedy answer, then sample three and print how likely each was."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", type=Path)
-    parser.add_argument("question")
+    parser.add_argument("text", type=Path, help="Text file.")
+    parser.add_argument("question", help="What to ask about it.")
     options = parser.parse_args()
 
     model = FocusModel.from_pretrained()
@@ -35,7 +35,7 @@ def main() -> None:
     found = model.generate(
         input_ids, max_new_tokens=16, stop_strings=["\n"], return_dict_in_generate=True, output_scores=True, **settings
     )
-    # Behind a short output stands what pads it.
+    # Short outputs are padded to the length of the longest.
     padding = {tokenizer.pad_token_id, tokenizer.eos_token_id}
     for row, sequence in enumerate(found.sequences[:, input_ids.shape[1] :].tolist()):
         token_ids = list(takewhile(lambda token: token not in padding, sequence))

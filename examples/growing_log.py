@@ -1,4 +1,4 @@
-"""Ask a log that grows: of each new version only the end is read, what was read before is kept in a folder.
+"""Ask about a log that grows: what was read before is kept in a folder, and only the new end is read.
 
     python examples/growing_log.py /var/log/service.log service.focus "What is the error code of the last run?"
 
@@ -12,11 +12,11 @@ from focusllm import FocusModel
 
 
 def main() -> None:
-    """Index the log into its folder, going on where the last call ended, and ask."""
+    """Index the log into its folder, from where the last call ended, and ask."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("log", type=Path)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("question")
+    parser.add_argument("log", type=Path, help="Log file.")
+    parser.add_argument("folder", type=Path, help="Folder that keeps what was read.")
+    parser.add_argument("question", help="What to ask about it.")
     options = parser.parse_args()
 
     model = FocusModel.from_pretrained()

@@ -2,8 +2,8 @@
 
     python examples/own_adapter.py path-or-name "books/**/*.txt" runs/my-adapter --steps 2000
 
-The same as a recipe for `focusllm train`, which has every setting: docs/training.md. If the run is cut, the same call
-goes on from its newest checkpoint.
+A recipe for `focusllm train` does the same and has every setting; see docs/training.md. If the run is interrupted, the
+same call resumes from its newest checkpoint.
 """
 
 import argparse
@@ -39,19 +39,21 @@ def recipe_of(options: argparse.Namespace) -> dict[str, object]:
 def main() -> None:
     """Train, load what was trained, and ask about one of the texts."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("base", help="Model of the Hub or folder; `bundled` for the one inside the package.")
-    parser.add_argument("texts", help="Glob of text files.")
-    parser.add_argument("output", type=Path, help="Folder of the adapter.")
-    parser.add_argument("--steps", type=int, default=2000)
-    parser.add_argument("--chunk-length", type=int, default=512)
-    parser.add_argument("--row-tokens", type=int, default=8192, help="Tokens of chunks in a step: memory and speed.")
+    parser.add_argument(
+        "base", help="Folder or name on the Hugging Face Hub, or `bundled` for the base inside the package."
+    )
+    parser.add_argument("texts", help="Text files, as a glob pattern.")
+    parser.add_argument("output", type=Path, help="Folder to write the adapter to.")
+    parser.add_argument("--steps", type=int, default=2000, help="Optimizer steps.")
+    parser.add_argument("--chunk-length", type=int, default=512, help="Tokens per chunk.")
+    parser.add_argument("--row-tokens", type=int, default=8192, help="Tokens of chunks per step.")
     options = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recipe.yaml"
         path.write_text(yaml.safe_dump(recipe_of(options)))
         adapter = train(read_recipe(path))
-    model = FocusModel.from_pretrained(None if options.base == "bundled" else options.base, adapter)
+    model = FocusModel.from_pretrained(options.base, adapter)
     text = "".join(path.read_text() for path in sorted(Path().glob(options.texts)))
     print(model.ask(text, "What is the name of the author?").text)
 

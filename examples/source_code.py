@@ -1,4 +1,4 @@
-"""Ask about all source files below a folder at once, and see in which file and line the answer stands.
+"""Ask about all source files in a folder at once, and see which file and line the answer comes from.
 
     python examples/source_code.py src "What is the version?"
 
@@ -14,16 +14,16 @@ from focusllm import FocusModel
 def main() -> None:
     """Read the files, ask, and print the answer with the places it rests on."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("question")
-    parser.add_argument("--pattern", default="**/*.py", help="Which files.")
+    parser.add_argument("folder", type=Path, help="Folder of the files, with its subfolders.")
+    parser.add_argument("question", help="What to ask about them.")
+    parser.add_argument("--pattern", default="**/*.py", help="Glob pattern of the files.")
     options = parser.parse_args()
 
     files = [path for path in sorted(options.folder.glob(options.pattern)) if path.is_file() and path.stat().st_size]
     if not files:
         parser.error(f"no file in {options.folder} fits {options.pattern}")
     model = FocusModel.from_pretrained()
-    # What exceeds the window is refused before anything is read, by name of the setting that would help.
+    # If the files are too long, this says which setting would help, before anything is read.
     cost = model.estimate(sum(len(model.encode(path.read_text())) for path in files))
     print(f"{len(files)} files: about {cost.index_seconds:.0f} s to read, {cost.document_bytes / 1e6:.0f} MB")
 

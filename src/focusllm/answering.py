@@ -31,12 +31,13 @@ class Answer:
 
     Attributes:
         text: The answer.
-        token_ids: Its tokens, with the one that ended it.
-        num_tokens: Tokens read: document and question.
-        num_chunks: Chunks the document was divided into; 0 where it fitted the window.
-        seconds: Time this question took; reading documents for the first time counts to the first question.
-        evidence: The chunks it rests on most, the first one most of all; empty where the document fitted the window.
-        chunk_shares: For each token, each chunk's part of the attention that went to candidates; empty as before.
+        token_ids: Its tokens, including the one that ended it.
+        num_tokens: Tokens of document and question.
+        num_chunks: Chunks that the document was cut into; 0 if it fitted the window.
+        seconds: Time this question took; the first question includes reading the documents.
+        evidence: The chunks that the answer rests on, most important first; empty if the document fitted the window.
+        chunk_shares: For each token of the answer, each chunk's share of the attention to candidates; empty if the
+            document fitted the window.
     """
 
     text: str

@@ -18,27 +18,28 @@ class FocusConfig:
     """Settings of the method; the defaults are the paper's. Source: arXiv 2408.11745, sections 2 and 4.1.
 
     Attributes:
-        chunk_length: Tokens in a chunk; the last chunk of a document may be shorter.
-        local_length: Tokens of local context when a long sequence is split by the model itself.
-        dynamic_prompt_length: Tokens of the local context that are appended to every chunk; all of it where it
-            is shorter.
-        rank: ``None`` trains full candidate projections (the paper's); a number trains a low-rank
-            difference to the frozen projections instead (ours).
-        candidate_projections: Which of the attention projections a candidate has of its own.
-        candidate_refresh: Candidates are made again every so many generated tokens; 1 is the paper's,
-            0 makes them once, from the question (ours).
-        focus_share: Between those refreshes, the chunks that hold most of the attention to candidates are made
-            again at every token: the fewest that reach this share of it, such as 0.99 (ours). ``None``: none are.
-        local_refresh: ``"recompute"`` runs the whole local context again for every token (the paper's),
-            ``"cached"`` runs the new token only (ours).
+        chunk_length: Tokens per chunk; the last chunk of a document may be shorter.
+        local_length: Tokens of local context when the model itself splits a long sequence; also the most tokens of
+            question and history.
+        dynamic_prompt_length: How many of the last tokens of the local context follow every chunk; all of them, if
+            it is shorter.
+        rank: ``None`` trains full candidate projections (the paper's); a number trains a low-rank difference of
+            this rank to the frozen projections (ours).
+        candidate_projections: The attention projections of which candidates have their own.
+        candidate_refresh: Make all candidates again every so many generated tokens; 1 is the paper's, 0 makes them
+            once, from the question (ours).
+        focus_share: Between those refreshes, make the candidates of the most important chunks again at every token:
+            the fewest chunks that together get this share of the attention to candidates, such as 0.99 (ours).
+            ``None`` leaves this out.
+        local_refresh: ``"recompute"`` runs the whole local context again for every token (the paper's);
+            ``"cached"`` runs only the new token (ours).
         insert_bos: Put the tokenizer's BOS before the prompt block and the local block.
-        chunk_bos: Put BOS at the head of every chunk as well (ours), for bases that have never seen a text
-            without it.
-        chunk_overlap: Tokens from the end of the chunk before that a chunk starts with as well (ours), so that
-            nothing shorter is cut in two.
-        chunk_kv: How keys and values of chunks are kept: ``"model"``, in the base's own precision, or ``"int8"``, in
-            half the memory of 16 bits, rounded (ours).
-        question_template: How a question is worded for this adapter; ``{question}`` is replaced (ours).
+        chunk_bos: Also put BOS before every chunk (ours), for bases that have never seen a text without it.
+        chunk_overlap: How many of the last tokens of the previous chunk each chunk starts with (ours), so that no
+            passage shorter than this is cut in two.
+        chunk_kv: How keys and values of chunks are stored: ``"model"``, in the base's own precision, or ``"int8"``,
+            rounded, in half the memory of 16 bits (ours).
+        question_template: How questions are worded for this adapter; ``{question}`` is replaced (ours).
         answer_stops: Texts that end an answer to a question (ours).
     """
 
@@ -66,8 +67,10 @@ class FocusConfig:
                 f"`chunk_overlap` must be at least 0 and less than `chunk_length` ({self.chunk_length}); "
                 f"got {self.chunk_overlap!r}."
             )
-        if self.rank is not None:
-            _require_positive("rank", self.rank)
+        if self.rank is not None and self.rank < 1:
+            raise ConfigurationError(
+                f"`rank` must be a positive number, or left out for full projections; got {self.rank!r}."
+            )
         if self.candidate_refresh < 0:
             raise ConfigurationError(
                 f"`candidate_refresh` must be 0 (candidates are made once) or a number of tokens; "

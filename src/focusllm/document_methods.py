@@ -33,12 +33,14 @@ class DocumentMethods:
 
         Args:
             document: Text, a path to a text file, or token ids in one row.
-            folder: Where keys and values are written while it is read. Chunks that are there already, whole and of
-                the same tokens, are not read again: a run cut short goes on, a log is read from where it grew.
-            device_budget: Bytes of keys and values that may stay on the model's device; half of what is free by
-                default. Others are read from CPU memory or the folder whenever they are needed.
-            cpu_budget: The same of CPU memory beside a GPU. Without a folder, what exceeds both stays on the device.
-            progress: Called with the tokens read so far and those to be read in all.
+            folder: Where keys and values are written while the document is read. Chunks that are there already,
+                undamaged and with the same tokens, are not read again: an interrupted call resumes, and of a log
+                that has grown only the end is read.
+            device_budget: Bytes of keys and values that may stay on the model's device; by default half of what is
+                free. The others are read from CPU memory or the folder whenever they are needed.
+            cpu_budget: The same for CPU memory next to a GPU. Without a folder, what exceeds both budgets stays on
+                the device.
+            progress: Called with the number of tokens read so far, and of those to be read in all.
 
         Raises:
             InputError: The document is empty or holds tokens the base does not know, or a file is not text.
@@ -49,7 +51,7 @@ class DocumentMethods:
     def load_document(
         self, folder: str | Path, *, device_budget: int | None = None, cpu_budget: int | None = None
     ) -> FocusDocument:
-        """Load a document that was indexed into a folder, or saved; for the budgets see :meth:`index`.
+        """Load a document that was indexed into a folder, or saved; :meth:`index` explains the budgets.
 
         Raises:
             DocumentError: The folder is damaged, or was made with another model. Damage to keys and values is
@@ -58,7 +60,7 @@ class DocumentMethods:
         return self._reader.load(folder, self._reader.budgets(device_budget, cpu_budget))
 
     def repair_document(self, folder: str | Path, *, progress: Progress | None = None) -> FocusDocument:
-        """Read anew, from the text the folder holds, what is damaged or missing in it; see :meth:`index`.
+        """Compute again what is damaged or missing in a folder, from the text in it; see :meth:`index`.
 
         Raises:
             DocumentError: The manifest, the tokens or the text are damaged too, or were made with another model.
@@ -102,13 +104,16 @@ class DocumentMethods:
         """Answer a question about a document, or several questions, for which the document is read once.
 
         Args:
-            document: One as for :meth:`index`, an indexed one, or several; a chunk never spans two.
-            question: One or several: text, worded by the ``question_template``; or conversations (messages with
-                ``role`` and ``content``), worded by the tokenizer's chat template.
+            document: A document as for :meth:`index`, an indexed one, or several; a chunk never spans two.
+            question: One or several: text, which is put into the ``question_template``, or conversations (messages
+                with ``role`` and ``content``), which are formatted with the tokenizer's chat template.
             max_new_tokens: Most tokens of an answer.
-            progress: Called with the tokens read so far and those to be read in all.
-            seed: Seed of the draws, for every question.
-            **settings: As for :meth:`generate`, and ``history``: pairs of question and answer that came before.
+            progress: Called with the number of tokens read so far, and of those to be read in all.
+            seed: Seed of the sampling, used for every question.
+            **settings: As for :meth:`generate`, and ``history``: pairs of earlier questions and answers.
+
+        Returns:
+            The answer, or a list of answers if several questions were given in a list.
 
         Raises:
             InputError: A document or a question is empty, missing or something else, or a file is not text.
@@ -118,7 +123,12 @@ class DocumentMethods:
         return answers[0] if is_one(question) else answers
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
-        """Say, after a short measurement, what a question about so many tokens will cost, or why it cannot fit."""
+        """Estimate, after a short measurement, what a question about so many tokens costs.
+
+        Raises:
+            InputError: There is not a single token.
+            WindowError: A document of this length does not fit; the text says which setting would help.
+        """
         return estimate(self._engine, num_tokens, question_tokens, max_new_tokens)
 
     def encode(self, text: str) -> list[int]:

@@ -27,14 +27,14 @@ class Estimate:
 
     Attributes:
         num_tokens: Tokens of the document.
-        num_chunks: Chunks it is cut into.
-        weight_bytes: Base and adapter.
-        document_bytes: Keys and values of all chunks.
-        tier_bytes: How many of them would lie on the "device", in "cpu" memory beside it and in the "folder"; without
-            a folder, the last ones exceed what is free now.
-        index_seconds: Reading the document, once.
-        first_token_seconds: From a question to the first token of its answer.
-        next_token_seconds: Each further token under the refresh settings in force, on average.
+        num_chunks: Chunks that it is cut into.
+        weight_bytes: Bytes of base and adapter.
+        document_bytes: Bytes of the keys and values of all chunks.
+        tier_bytes: How many of these would be kept on the "device", in "cpu" memory next to it and in the "folder";
+            without a folder, the latter exceed what is free now.
+        index_seconds: Seconds to read the document, once.
+        first_token_seconds: Seconds from a question to the first token of its answer.
+        next_token_seconds: Seconds for each further token with the refresh settings in force, on average.
     """
 
     num_tokens: int

@@ -23,11 +23,11 @@ class Evidence:
 
     Attributes:
         document: The document's name.
-        text: The chunk's text, without what it repeats of the chunk before it where chunks overlap.
+        text: The chunk's text, without what it repeats of the previous chunk if chunks overlap.
         first_token: Where in the document it starts, counted in tokens.
-        first_line: The line it starts in, counted from 1; ``None`` where the document was given as tokens.
-        first_page: The page it starts on, counted from 1; ``None`` where the document has no pages.
-        share: Its part of the attention that went to candidates, while the answer was decoded.
+        first_line: The line it starts in, counted from 1; ``None`` if the document was given as tokens.
+        first_page: The page it starts on, counted from 1; ``None`` if the document has no pages.
+        share: Its share of the attention to candidates while the answer was decoded, from 0 to 1.
     """
 
     document: str

@@ -23,7 +23,12 @@ def written_atomically(path: Path, mode: int = 0o644) -> Iterator[Path]:
         path: Where the file shall be.
         mode: Who may read and write it.
     """
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        # Nobody has asked for the temporary file: the message names the one that cannot be there.
+        error.filename = str(path)
+        raise
     os.close(handle)
     temporary = Path(name)
     try:

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answerer
-from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
+from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
 from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
@@ -35,8 +35,8 @@ class FocusModel(DocumentMethods, nn.Module):
         base: A loaded transformers causal language model of a supported family. Its attention projections are
             swapped in place; :meth:`detach` undoes that.
         config: The method's settings; the paper's by default.
-        tokenizer: Needed for text; token ids do without.
-        max_parallel_chunks: Chunks that go through the base at once, for speed; ``None``: as memory allows.
+        tokenizer: Needed for text, but not for token ids.
+        max_parallel_chunks: How many chunks go through the base at once; ``None``: as many as memory allows.
         process_group: Processes (torch.distributed) that make the same calls; each reads its share of the chunks.
 
     Raises:
@@ -75,13 +75,14 @@ class FocusModel(DocumentMethods, nn.Module):
         """Load a base and an adapter; without arguments, those that ship inside the package.
 
         Args:
-            base: Name or path, as for transformers.
-            adapter: Folder of an adapter; without one, candidates start out as ordinary last tokens.
-            config: Settings that differ from the adapter's own, or all.
+            base: Name or path, as for transformers; ``"bundled"`` is the base inside the package.
+            adapter: Folder of an adapter; without one, candidates are what the base itself computes at the last
+                token, from where training starts.
+            config: Settings that differ from the adapter's own, by name, or all settings.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
                 for it, if there is room, and says so.
-            device: Where the model goes; a GPU if there is one, by default.
-            quantization_config: As for transformers: how the base is to be kept in fewer bits.
+            device: Where the model goes; by default a GPU, if there is one.
+            quantization_config: As for transformers: how to quantize the base.
             max_parallel_chunks: See the class.
             process_group: See the class.
 
@@ -89,13 +90,13 @@ class FocusModel(DocumentMethods, nn.Module):
             UnsupportedModelError: The base's architecture is not supported.
             AdapterError: The adapter is incomplete, damaged, or was trained on another base.
             ConfigurationError: A setting is unknown or out of range, or there is no such precision or device.
-            InputError: No base by that name.
+            InputError: There is no base by that name, or it cannot be read.
         """
         if base is None:
-            base, adapter = BASE_PATH, adapter or ADAPTER_PATH
+            base, adapter = BUNDLED, adapter or ADAPTER_PATH
         own = FocusConfig() if adapter is None else read_adapter_record(adapter).config
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
-        loaded, tokenizer = load_base(str(base), dtype, device, quantization_config)
+        loaded, tokenizer = load_base(resolve_base(str(base), Path()), dtype, device, quantization_config)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if adapter is not None:
             load_adapter(adapter, model.adapter, loaded)
@@ -139,7 +140,7 @@ class FocusModel(DocumentMethods, nn.Module):
     def prefill(self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Tensor | None = None) -> FocusState:
         """Read a batch of sequences; padding, on either side, is marked by zeros in the mask.
 
-        Of a sequence beyond the base's window the last ``local_length`` tokens are the local context.
+        If a sequence exceeds the base's window, its last ``local_length`` tokens are the local context.
         """
         rows = unpadded_rows(input_ids, attention_mask, self._engine.vocabulary)
         return self._engine.prefill(self._engine.split(rows))
@@ -187,23 +188,23 @@ class FocusModel(DocumentMethods, nn.Module):
         progress: Progress | None = None,
         **settings: Any,
     ) -> Int[Tensor, "outputs longer"] | GenerationOutput:
-        """Decode new tokens behind every sequence, as transformers' ``generate`` does.
+        """Decode new tokens after every sequence, as transformers' ``generate`` does.
 
         Args:
             input_ids: The sequences, of any length.
             attention_mask: Zeros mark padding.
-            generation_config: In place of the base's own.
-            seed: Seed of the draws; ``None`` takes PyTorch's global generator.
-            progress: Called with the chunk tokens read so far and those to be read in all.
+            generation_config: Used in place of the base's own.
+            seed: Seed of the sampling; ``None`` uses PyTorch's global generator.
+            progress: Called with the number of chunk tokens read so far, and of those to be read in all.
             **settings: Fields of ``GenerationConfig``, ``streamer``, ``logits_processor``, ``stopping_criteria``.
 
         Returns:
-            The sequences with the new tokens behind them, padded on the right; with ``return_dict_in_generate``,
+            The sequences followed by the new tokens, padded on the right; with ``return_dict_in_generate``,
             transformers' output object.
 
         Raises:
             ConfigurationError: A setting is unknown, out of range or not supported.
-            InputError: The ids are no batch of tokens the base knows.
+            InputError: The ids are not a batch of tokens that the base knows.
             WindowError: Sequences and new tokens would not fit the base's window.
         """
         decoding = {"tokenizer": self.tokenizer, "seed": seed, "progress": progress, **extras_of(settings)}
@@ -219,7 +220,7 @@ class FocusModel(DocumentMethods, nn.Module):
         """Fill the candidate projections from weights with the names of the authors' code.
 
         Args:
-            state_dict: ``model.layers.N.self_attn.beacon_{q,k,v,o}_proj.weight``; others are passed over.
+            state_dict: ``model.layers.N.self_attn.beacon_{q,k,v,o}_proj.weight``; others are ignored.
 
         Raises:
             AdapterError: A weight is missing or has another shape.

@@ -19,3 +19,12 @@ def new_figure(width: float, height: float) -> "Figure":
     except ImportError as error:
         raise MissingDependencyError("Drawing needs matplotlib: pip install 'focusllm[plot]'.") from error
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def check_can_draw() -> None:
+    """Check that there can be figures, before the work that is to end in one.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+    """
+    new_figure(1, 1)

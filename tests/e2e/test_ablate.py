@@ -1,6 +1,7 @@
 """Ablations, as they are typed: what is trained, what is not trained twice, what the table says."""
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -116,6 +117,15 @@ def test_wrong_ablations_are_refused_before_anything_is_trained(command, folder,
     (folder / "ablation.yaml").write_text(ABLATION.replace(found, wrong))
     run = command("ablate", "--config", folder / "ablation.yaml")
     assert (run.status, words in run.err) == (1, True), run.err
+    assert not (folder / "out").exists()
+
+
+def test_what_cannot_be_drawn_in_the_end_is_said_before_anything_is_trained(
+    command, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    run = command("ablate", "--config", folder / "ablation.yaml")
+    assert (run.status, "pip install 'focusllm[plot]'" in run.err) == (1, True)
     assert not (folder / "out").exists()
 
 

@@ -1,5 +1,6 @@
 """The model inside the package: its bounds, and that it reads far beyond its window."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -30,6 +31,13 @@ def test_its_base_has_at_most_ten_million_parameters_and_a_window_of_1024(model:
     with model.disabled() as base:
         assert sum(parameter.numel() for parameter in base.parameters()) <= 10_000_000
     assert model.window == 1024
+
+
+def test_the_code_on_its_model_card_runs() -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ADAPTER_PATH / "README.md").read_text(), flags=re.DOTALL)
+    names: dict[str, FocusModel] = {}
+    exec(code.replace("PATH", str(ADAPTER_PATH)), names)
+    assert names["model"].window == 1024
 
 
 @pytest.mark.parametrize("local_refresh", ["recompute", "cached"])

@@ -157,6 +157,7 @@ def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path
     run = command("estimate", "10,000", "--model", base, *OPTIONS)
     assert run.status == 0
     assert "10,000 tokens in 100 chunks" in run.out
+    assert "4,096 tokens in 41 chunks" in command("estimate", "4K", "--model", base, *OPTIONS).out
     assert "MB on the device" in run.out
     assert "--local-refresh cached --candidate-refresh 16 --focus-share 0.99" in run.out
     book.write_text(TEXT[:3000])
@@ -199,7 +200,10 @@ def test_a_damaged_folder_is_refused_and_repaired(command, book: Path, base: Pat
         (("book.txt", "What?", "--dtype", "int3"), "--dtype must be one of"),
         (("book.txt", "What?", "--local-refresh", "never"), "'recompute' or 'cached'"),
         (("book.txt", "What?", "--adapter", "nowhere"), "No adapter at"),
-        (("book.txt", "What?", "--temperature", 0.5), "do_sample=True"),
+        (("book.txt", "What?", "--temperature", 0.5), "--temperature would change nothing: add --sample"),
+        (("book.txt", "What?", "--seed", 0, "--top-p", 0.5), "--top-p, --seed would change nothing"),
+        (("book.txt", "What?", "--heatmap", "map.jpg"), "ends in .png; got 'map.jpg'"),
+        (("book.txt", "What?", "--heatmap", "nowhere/map.png"), "There is no folder 'nowhere'"),
         (("book.txt", "What? " * 100), "the base's window has 512"),
         (("x" * 300, "What?"), "cannot be read (File name too long)"),
         (("book.txt", "What?", "--device", "nowhere"), "The device 'nowhere' cannot be used (Expected one of"),
@@ -388,6 +392,24 @@ def test_models_check_tries_a_model(command, base: Path, tmp_path: Path) -> None
     run = command("models", "--check", tmp_path)
     assert (run.status, "recurrent state" in run.out) == (1, True)
     assert command("models", "--check", tmp_path / "nothing").status == 1
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "."])
+def test_files_that_cannot_be_read_are_refused_before_a_model_is_loaded(command, tmp_path: Path, name: str) -> None:
+    commands = (("ask", "What?"), ("chat",), ("index", "-o", tmp_path / "d"), ("perplexity",))
+    for first, *rest in commands[2:] if name == "." else commands:
+        run = command(first, tmp_path / name, *rest, "--model", "nowhere")
+        assert (run.status, str(tmp_path / name).rstrip("/.") in run.err) == (1, True)
+        assert "base model" not in run.err
+
+
+def test_pictures_without_matplotlib_are_refused_before_anything_is_read(
+    command, book: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    for arguments in (("eval", "passkey"), ("ask", book, "What?", "--heatmap", book.with_name("map.png"))):
+        run = command(*arguments, "--model", "nowhere")
+        assert (run.status, "pip install 'focusllm[plot]'" in run.err) == (1, True)
 
 
 def test_eval_writes_samples_table_and_picture_and_goes_on(command, base: Path, tmp_path: Path) -> None:

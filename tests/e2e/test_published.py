@@ -126,9 +126,12 @@ def test_wrong_use_of_published_benchmarks_is_one_clear_sentence(command, tmp_pa
     for arguments, words in (
         (("longbench",), "longbench is read from files: give --data"),
         (("longbench", "--data", tmp_path / "nowhere"), "is no folder"),
-        (("longbench", "--data", folder, "--lengths", "4K"), "--lengths belong to generated benchmarks"),
-        (("passkey", "--data", folder, "--chat"), "--data, --chat belong to published benchmarks"),
-        (("passkey", "--reasoning"), "--reasoning belong to published benchmarks"),
+        (
+            ("longbench", "--data", folder, "--lengths", "4K"),
+            "'longbench' is not a generated benchmark: leave out --lengths.",
+        ),
+        (("passkey", "--data", folder, "--chat"), "'passkey' is not a published benchmark: leave out --data, --chat."),
+        (("passkey", "--reasoning"), "'passkey' is not a published benchmark: leave out --reasoning."),
         (("longbench", "--data", folder, "--reasoning"), "--reasoning belongs to longbench-v2"),
         (("longbench", "--data", folder, "--subsets", "x"), "--subsets must be among"),
         (("longbench", "--data", folder, "--protocol", "x"), "--protocol must be official or paper"),

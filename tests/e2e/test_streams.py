@@ -27,6 +27,14 @@ def input_of(data: bytes, **how: Any) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8", **how)
 
 
+def test_the_module_completes_words_as_the_command_does() -> None:
+    asked = {"_FOCUSLLM_COMPLETE": "complete_bash", "COMP_WORDS": "focusllm es", "COMP_CWORD": "1"}
+    run = subprocess.run(
+        [sys.executable, "-m", "focusllm"], env={**os.environ, **asked}, capture_output=True, text=True
+    )
+    assert run.stdout.split() == ["estimate"]
+
+
 @pytest.mark.parametrize("name", ["ask", "index", "chat"])
 def test_an_interruption_is_one_line(
     command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch, name: str

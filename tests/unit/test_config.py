@@ -23,7 +23,7 @@ def test_the_defaults_are_the_paper_s() -> None:
         ({"chunk_length": True}, "chunk_length"),
         ({"chunk_length": 8, "chunk_overlap": 8}, "chunk_overlap"),
         ({"chunk_overlap": -1}, "chunk_overlap"),
-        ({"rank": -1}, "rank"),
+        ({"rank": -1}, "`rank` must be a positive number, or left out for full projections; got -1"),
         ({"candidate_refresh": -1}, "candidate_refresh"),
         ({"local_refresh": "sometimes"}, "recompute"),
         ({"candidate_projections": ("q", "x")}, "candidate_projections"),

@@ -10,24 +10,27 @@ from focusllm.errors import MissingDependencyError, TrainingError
 
 
 def ablate(
-    config: Annotated[Path, typer.Option("--config", "-c", help="What is compared, a YAML file.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="What to compare, a YAML file.")],
 ) -> None:
-    """Train variants of a recipe, ask all of them the same, and compare them with the first.
+    """Train variants of a recipe, ask all of them the same questions, and compare them with the first.
 
-    The file names a recipe, a folder, tasks, lengths, seeds, and variants by name: settings of the recipe that differ,
-    settings of decoding, or both. docs/training.md shows one; recipes/tiny/ablations.yaml is the bundled model's.
+    The file names a recipe, an output folder, tasks, lengths, seeds and the
+    variants: settings of the recipe or of decoding that differ. docs/training.md
+    has an example; recipes/tiny/ablations.yaml is one to run.
 
-    What is done already is not done again, so the same command goes on where it was cut. The folder gets a table, a
-    picture, and every sample, of which focusllm report makes a page.
+    An interrupted command resumes when it is run again. The folder gets a table, a
+    picture and all samples, from which `focusllm report` makes a page.
     """
     try:
         from focusllm.ablations.report import ablation_table, draw_ablation, outcomes
         from focusllm.ablations.run import run_ablation
         from focusllm.ablations.settings import read_ablation
-        from focusllm.files import write_text
+        from focusllm.files import write_text, written_atomically
+        from focusllm.plotting import check_can_draw
     except ImportError as error:
         raise MissingDependencyError(f"Training needs {error.name!r}: pip install 'focusllm[train]'.") from error
     ablation = read_ablation(config)
+    check_can_draw()
     try:
         records = run_ablation(ablation, say)
     except KeyboardInterrupt as error:
@@ -35,6 +38,7 @@ def ablate(
     found = list(outcomes(ablation, records))
     table = ablation_table(found)
     write_text(ablation.output / "table.md", table)
-    draw_ablation(found).savefig(ablation.output / "ablation.png", dpi=120)
+    with written_atomically(ablation.output / "ablation.png") as temporary:
+        draw_ablation(found).savefig(temporary, dpi=120, format="png")
     typer.echo(table)
     say(f"Runs, table and picture are in {ablation.output}/.")

@@ -14,7 +14,7 @@ from focusllm.cli import loading
 from focusllm.cli.processes import num_processes, shared_work
 from focusllm.cli.progress import Stopwatch, Times, described, in_tiers, reading_bar, say
 from focusllm.cli.streaming import printer_of
-from focusllm.errors import InputError
+from focusllm.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
@@ -25,8 +25,9 @@ def ask(
     arguments: Annotated[
         list[str],
         typer.Argument(
-            metavar="FILE... QUESTION...",
-            help="Text files, folders made by `focusllm index`, or '-' for standard input; then the questions.",
+            metavar="FILE... QUESTION",
+            help="One or more text files, folders made by `focusllm index`, or '-' for standard input; then one or "
+            "more questions.",
         ),
     ],
     model: loading.Model = None,
@@ -38,27 +39,41 @@ def ask(
     focus_share: loading.FocusShare = None,
     max_parallel_chunks: loading.MaxParallelChunks = None,
     max_new_tokens: loading.MaxNewTokens = 32,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw the answer instead of taking the likeliest.")] = False,
-    temperature: Annotated[float | None, typer.Option("--temperature", help="Of the draw.")] = None,
-    top_p: Annotated[float | None, typer.Option("--top-p", help="Of the draw.")] = None,
-    seed: Annotated[int | None, typer.Option("--seed", help="Of the draw.")] = None,
+    sample: Annotated[bool, typer.Option("--sample", help="Sample the answer instead of decoding greedily.")] = False,
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="Temperature of --sample.", show_default="the base's")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p",
+            help="With --sample, use the likeliest tokens that have this probability together.",
+            show_default="the base's",
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of --sample.", show_default="random")] = None,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
-    stats: Annotated[bool, typer.Option("--stats", help="Show peak memory as well.")] = False,
-    evidence: Annotated[bool, typer.Option("--evidence", help="Show the parts of the text it rests on.")] = False,
+    stats: Annotated[
+        bool, typer.Option("--stats", help="Show peak memory and where keys and values are kept.")
+    ] = False,
+    evidence: Annotated[bool, typer.Option("--evidence", help="Print the parts of the text it rests on.")] = False,
     heatmap: Annotated[
-        Path | None, typer.Option("--heatmap", help="Draw which parts of the text each token rests on, as a PNG.")
+        Path | None,
+        typer.Option("--heatmap", help="PNG file to draw: which chunks each token of the answer rests on."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show the answer and nothing else.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print answer and figures as JSON.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print answer, evidence and figures as JSON.")] = False,
 ) -> None:
-    """Answer one or more QUESTIONs about one or more text FILEs of any length.
+    """Answer questions about text files of any length.
 
     Example: focusllm ask book.txt "What is the name of the ship?"
     """
     names, questions = _divided(arguments)
-    given = {"do_sample": sample or None, "temperature": temperature, "top_p": top_p, "seed": seed}
-    draw = {name: value for name, value in given.items() if value is not None}
+    texts = {name: loading.document(name) for name in names if not isdir(name)}
+    draw = _sampling(sample, temperature=temperature, top_p=top_p, seed=seed)
+    if heatmap is not None:
+        _check_heatmap(heatmap)
     dtype = loading.dtype_for(filter(isdir, names), dtype)
     with shared_work(device) as place:
         focus = loading.load_model(
@@ -66,7 +81,7 @@ def ask(
             chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh,
             candidate_refresh=candidate_refresh, focus_share=focus_share,
         )  # fmt: skip
-        documents = [focus.load_document(name) if isdir(name) else loading.document(name) for name in names]
+        documents = [texts[name] if name in texts else focus.load_document(name) for name in names]
         # A person reads along; what another program reads, and several answers, come as a whole.
         is_live = sys.stdout.isatty() and len(questions) == 1 and not as_json
         with reading_bar(is_shown=not quiet) as bar:
@@ -115,6 +130,26 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
         if len(question.split()) == 1 and ending.isascii() and ending.isalnum():
             raise InputError(f"There is no file {question!r}, and it does not look like a question.")
     return names, questions
+
+
+def _sampling(is_asked: bool, **settings: float | None) -> dict[str, Any]:
+    """Return how to sample; settings of it are refused where nothing is sampled, for they would change nothing."""
+    given = {name: value for name, value in settings.items() if value is not None}
+    if given and not is_asked:
+        named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigurationError(f"{named} would change nothing: add --sample, or leave out what belongs to it.")
+    return {"do_sample": True, **given} if is_asked else {}
+
+
+def _check_heatmap(path: Path) -> None:
+    """Refuse a picture that could not be drawn in the end, before anything is read."""
+    from focusllm.plotting import check_can_draw
+
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--heatmap draws a PNG: give a name that ends in .png; got {str(path)!r}.")
+    if not path.parent.is_dir():
+        raise InputError(f"There is no folder {str(path.parent)!r} for --heatmap {path}: make it, or give another.")
+    check_can_draw()
 
 
 def _draw(path: Path, answers: "list[Answer]", focus: "FocusModel") -> None:

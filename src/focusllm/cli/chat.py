@@ -35,7 +35,16 @@ def chat(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Talk about a document; what was said before is part of every question, as far as --local-length goes."""
+    """Ask one question after the other about a document.
+
+    Earlier questions and answers are part of every question, as far as
+    --local-length and the window allow.
+    """
+    from focusllm.documents.text import check_readable
+
+    is_folder = Path(file).is_dir()
+    if not is_folder:
+        check_readable(Path(file))
     dtype = loading.dtype_for([file], dtype)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
@@ -43,7 +52,6 @@ def chat(
         focus_share=focus_share,
     )  # fmt: skip
     with reading_bar() as bar:
-        is_folder = Path(file).is_dir()
         document = focus.load_document(file) if is_folder else focus.index(Path(file), progress=bar)
     say(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}")
     printer = printer_of(focus)

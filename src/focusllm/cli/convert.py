@@ -15,23 +15,24 @@ def convert(
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="A checkpoint with the authors' weight names (a .safetensors file, or a folder that holds some), "
-            "a LoRA folder of PEFT's, or an adapter of ours.",
+            help="Weights with the names of the paper's authors (a .safetensors file, or a folder of them), a PEFT "
+            "LoRA folder, or, with --to peft, an adapter of FocusLLM's.",
         ),
     ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder of the adapter.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write; new or empty.")],
     model: loading.Model = None,
     to: Annotated[Literal["focusllm", "peft"], typer.Option(help="The format to write.")] = "focusllm",
     chunk_length: loading.ChunkLength = None,
     dtype: loading.Dtype = "auto",
 ) -> None:
-    """Make an adapter of weights in another format, or a PEFT LoRA folder of a low-rank adapter.
+    """Convert an adapter from another format, or to PEFT's.
 
-    In PEFT's format the candidate projections are an activated LoRA: given alora_offsets=[1] for every row, a stock
-    PEFT model uses them for the last token alone.
+    In PEFT's format, a low-rank adapter is an activated LoRA: called with
+    alora_offsets=[1] for every row, a PEFT model uses it for the last token alone.
 
-    Examples: focusllm convert their-checkpoint --model base -o adapter;
-    focusllm convert adapter --model base --to peft -o lora
+    Example: focusllm convert their-checkpoint --model base -o adapter
+
+    Example: focusllm convert adapter --model base --to peft -o lora
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigurationError(f"{output} is not an empty folder; give another for the adapter.")
@@ -56,14 +57,14 @@ def _to_peft(source: Path, output: Path, model: str | None, dtype: str) -> int:
 
 def _to_focusllm(source: Path, output: Path, model: str | None, chunk_length: int | None, dtype: str) -> int:
     from focusllm import FocusConfig, FocusModel
-    from focusllm.bundled.model import BASE_PATH
+    from focusllm.bundled.model import BUNDLED, resolve_base
     from focusllm.condensing.adapter_files import fill_parameters
     from focusllm.condensing.bases import load_base
     from focusllm.condensing.peft_files import is_peft, read_peft
     from focusllm.condensing.published import read_checkpoint
 
     if is_peft(source):
-        base, tokenizer = load_base(str(model or BASE_PATH), dtype)
+        base, tokenizer = load_base(resolve_base(model or BUNDLED, Path()), dtype)
         settings, weights = read_peft(source, base)
         if chunk_length is not None:
             settings["chunk_length"] = chunk_length

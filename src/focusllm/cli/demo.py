@@ -14,14 +14,14 @@ from focusllm.cli.progress import reading_bar, say
 
 
 def demo(
-    tokens: Annotated[int, typer.Option("--tokens", help="Length of the text.")] = 400_000,
-    seed: Annotated[int, typer.Option("--seed", help="Of the fact, its wording and its place.")] = 0,
+    tokens: Annotated[str, typer.Option("--tokens", help="Tokens of the text; K for 1,024.")] = "400000",
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the fact, its wording and its place.")] = 0,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
     """Hide a fact in real text from this Python installation and ask the bundled model for it.
 
-    The same base model, without FocusLLM, answers too: it sees as much of the end as its window holds.
+    For comparison, the same base model answers without FocusLLM, from as much of the end as its window holds.
     """
     import torch
 
@@ -29,13 +29,14 @@ def demo(
     from focusllm.evaluation.baselines import TruncatedSystem
     from focusllm.evaluation.tasks.facts import Facts
 
+    length = loading.parse_length(tokens)
     model = loading.load_model(None, None, dtype, device, None)
     task = Facts()
     depth = random.Random(f"demo/{seed}").random()
-    sample = task.draw(model.encode, tokens, depth, f"demo/{seed}")
+    sample = task.draw(model.encode, length, depth, f"demo/{seed}")
     out = Console()
     out.print(
-        f"Hidden at {depth:.0%} of {tokens:,} tokens of real text (seed {seed}), to be read by a model whose window "
+        f"Hidden at {depth:.0%} of {length:,} tokens of real text (seed {seed}), to be read by a model whose window "
         f"is {model.window:,}:\n  [bold]{sample.statements[0]}[/bold]\n[bold]{sample.question}[/bold]",
         highlight=False,
     )
@@ -52,8 +53,8 @@ def demo(
     base_text = _first_line(model.tokenizer.decode(base_ids))  # type: ignore[union-attr]
     table = Table("", "answer", "right?", "seconds", "tokens seen")
     rows = (
-        ("FocusLLM", focus_text, focus_seconds, tokens),
-        ("the base alone, end of the text", base_text, time.perf_counter() - base_started, min(tokens, model.window)),
+        ("FocusLLM", focus_text, focus_seconds, length),
+        ("the base alone, end of the text", base_text, time.perf_counter() - base_started, min(length, model.window)),
     )
     for name, text, seconds, seen in rows:
         is_right = "yes" if task.score(text, sample) == 1 else "no"

@@ -7,7 +7,7 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.progress import in_tiers
-from focusllm.errors import InputError
+from focusllm.errors import ConfigurationError, InputError
 
 # Ways of decoding that are cheaper than the adapter's own.
 POLICIES: tuple[dict[str, Any], ...] = (
@@ -19,7 +19,9 @@ POLICIES: tuple[dict[str, Any], ...] = (
 
 
 def estimate(
-    document: Annotated[str, typer.Argument(metavar="FILE|TOKENS", help="A text file, or a number of tokens.")],
+    document: Annotated[
+        str, typer.Argument(metavar="FILE|TOKENS", help="A text file, or a number of tokens; K for 1,024.")
+    ],
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
@@ -31,18 +33,19 @@ def estimate(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Say how much memory and time a question about a document will take, before it is read."""
+    """Estimate the memory and time that a question about a document will take.
+
+    A few chunks are run to measure speeds; the document itself is not read.
+    """
     from focusllm.documents.text import text_of
 
-    digits = document.replace(",", "").replace("_", "")
-    if not digits.isdecimal() and not Path(document).exists():
-        raise InputError(f"There is no file {document!r}, and it is not a number of tokens.")
+    number = _number(document)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks,
         chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
         focus_share=focus_share,
     )  # fmt: skip
-    num_tokens = int(digits) if digits.isdecimal() else len(focus.encode(text_of(Path(document))))
+    num_tokens = len(focus.encode(text_of(Path(document)))) if number is None else number
     found = focus.estimate(num_tokens)
     hint = " (see focusllm index)" if found.tier_bytes["folder"] else ""
     rows = {
@@ -62,3 +65,13 @@ def estimate(
     width = max(map(len, rows)) + 1
     for name, value in rows.items():
         typer.echo(f"{name:{width}} {value}")
+
+
+def _number(document: str) -> int | None:
+    """Return the number of tokens that was given; ``None`` where a file was."""
+    try:
+        return loading.parse_length(document)
+    except ConfigurationError:
+        if not Path(document).exists():
+            raise InputError(f"There is no file {document!r}, and it is not a number of tokens.") from None
+        return None

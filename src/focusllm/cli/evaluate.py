@@ -20,54 +20,69 @@ if TYPE_CHECKING:
 
 def evaluate(
     task: Annotated[
-        str, typer.Argument(metavar="TASK", help="The benchmark, or several, separated by commas, or suite; see below.")
+        str, typer.Argument(metavar="TASK", help="A task or benchmark of those above, or several, separated by commas.")
     ],
     lengths: Annotated[
         str | None,
         typer.Option(
-            "--lengths", help="Tokens of the texts, separated by commas; K for 1,024.", show_default="4K,8K,16K,32K"
+            "--lengths",
+            help="Lengths of the texts in tokens, separated by commas; K for 1,024.",
+            show_default="4K,8K,16K,32K",
         ),
     ] = None,
     depths: Annotated[
-        int | None, typer.Option("--depths", help="Depths, evenly spread over the text.", show_default="10")
+        int | None,
+        typer.Option("--depths", help="At how many depths things are hidden, from start to end.", show_default="10"),
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", help="Samples of each length, or subset.", show_default="20; of a published one all"),
+        typer.Option("--trials", help="Samples of each length, or of each subset.", show_default="20; all of a subset"),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples.", show_default="0")] = None,
     data: Annotated[
-        Path | None, typer.Option("--data", help="Folder of a published benchmark: its repository, its data in it.")
+        Path | None, typer.Option("--data", help="Clone of a published benchmark's repository, with its data.")
     ] = None,
     protocol: Annotated[
         str | None,
-        typer.Option("--protocol", help="Of a published benchmark: official, or paper: the FocusLLM authors' code."),
+        typer.Option(
+            "--protocol",
+            help="How a published benchmark is run: official, or paper, as in the FocusLLM authors' code.",
+            show_default="official",
+        ),
     ] = None,
     subsets: Annotated[
-        str | None, typer.Option("--subsets", help="Of a published benchmark, separated by commas.", show_default="all")
+        str | None,
+        typer.Option("--subsets", help="Subsets of a published benchmark, separated by commas.", show_default="all"),
     ] = None,
     templates: Annotated[
         str | None,
-        typer.Option("--templates", help="Of infinitebench: yarn_mistral, gpt4, ...", show_default="yarn_mistral"),
+        typer.Option(
+            "--templates",
+            help="Prompt templates of infinitebench: yarn_mistral, gpt4, claude2, …",
+            show_default="yarn_mistral",
+        ),
     ] = None,
     chat: Annotated[
-        bool, typer.Option("--chat", help="Word a published benchmark's prompts by the tokenizer's chat template.")
+        bool, typer.Option("--chat", help="Format a published benchmark's prompts with the tokenizer's chat template.")
     ] = False,
     reasoning: Annotated[
-        bool, typer.Option("--reasoning", help="Of longbench-v2: reasoning first, then the answer (officially --cot).")
+        bool, typer.Option("--reasoning", help="In longbench-v2, reason first, then answer (officially --cot).")
     ] = False,
-    system: Annotated[str, typer.Option("--system", help="What reads; see below.")] = "focusllm",
+    system: Annotated[str, typer.Option("--system", help="What answers, one of the systems above.")] = "focusllm",
     policies: Annotated[
         str | None,
         typer.Option(
             "--policies",
             help="Ways of decoding to compare, separated by commas: paper, cached, refresh-16, focused, once. Each "
-            "text is read once for all of them; each has a folder in --output.",
+            "text is read once for all; each way gets a folder in --output.",
+            show_default="the adapter's",
         ),
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Folder of the results; a run in it goes on.", show_default="TASK"),
+        typer.Option(
+            "--output", "-o", help="Folder of the results; an interrupted run in it resumes.", show_default="TASK"
+        ),
     ] = None,
     model: loading.Model = None,
     adapter: loading.Adapter = None,
@@ -80,20 +95,35 @@ def evaluate(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Measure reading: over lengths and depths, or by the files of a published benchmark.
+    """Measure how well long texts are read, by generated or by published benchmarks.
 
-    passkey: a five-digit key in repeated sentences, as in Landmark Attention; passkey-infinitebench: as in
-    InfiniteBench; facts: a fact in real text, in wordings and words the bundled model was never trained on;
-    facts-second, facts-third: the same in other wordings; number-string, key-value, math-find, code-run: after
-    InfiniteBench; lines: after LongEval; niah-single-1 to -3, niah-multikey-1 to -3, niah-multivalue, niah-multiquery,
-    variable-tracking, common-words, frequent-words: after RULER; world-person, -thing, -holder, -count, -before: a
-    small world, after bAbI. These are generated, with seeds. longbench, longbench-e, longbench-v2, infinitebench,
-    babilong: read from --data; see docs/evaluation.md. suite: one of each kind of the generated ones. Several
-    benchmarks have a folder each in --output.
+    Generated tasks, over lengths and depths:
 
-    Systems: focusllm; the base given the end, the start or both ends of the text (base-end, base-start, base-ends),
-    all of it with its positions scaled (base-stretched, base-ntk, base-yarn), a sliding window with attention sinks
-    (streaming), the chunks BM25 finds (retrieval), or the chunk it is surest about (best-chunk).
+    passkey, passkey-infinitebench: a five-digit key in repeated sentences
+    facts, facts-second, facts-third: a fact in real text, in wordings that the
+      bundled model was never trained on
+    number-string, key-value, math-find, code-run: after InfiniteBench
+    lines: after LongEval
+    niah-single-1, -2, -3, niah-multikey-1, -2, -3, niah-multivalue,
+      niah-multiquery, variable-tracking, common-words, frequent-words:
+      after RULER
+    world-person, -thing, -holder, -count, -before: a small world, after bAbI
+    suite: one task of each kind
+
+    Published benchmarks, read from --data (see docs/evaluation.md):
+
+    longbench, longbench-e, longbench-v2, infinitebench, babilong
+
+    Systems, all with the same base:
+
+    focusllm
+    base-end, base-start, base-ends: given the end, the start, or both
+    base-stretched, base-ntk, base-yarn: given all of it, positions scaled
+    streaming: a sliding window with attention sinks
+    retrieval: given the chunks that BM25 finds
+    best-chunk: answering from the chunk it is surest about
+
+    Example: focusllm eval passkey --lengths 4K,64K --trials 20
     """
     from focusllm.evaluation.runner import run_suite
     from focusllm.evaluation.runs import SAMPLES_NAME, title_of
@@ -156,15 +186,17 @@ def _suite(task: str, generated: dict[str, Any], published: dict[str, Any], tria
     from focusllm.evaluation.published.suite import PUBLISHED
     from focusllm.evaluation.runner import Grid, GridSuite
     from focusllm.evaluation.tasks.registry import TASKS
+    from focusllm.plotting import check_can_draw
 
     _check_known("TASK", task, {**TASKS, **PUBLISHED})
     foreign = generated if task in PUBLISHED else published
     if wrong := [f"--{name}" for name, value in foreign.items() if value is not None]:
         kind = "generated" if task in PUBLISHED else "published"
-        raise ConfigurationError(f"{', '.join(wrong)} belong to {kind} benchmarks; {task} is none. Leave them out.")
+        raise ConfigurationError(f"{task!r} is not a {kind} benchmark: leave out {', '.join(wrong)}.")
     if task in PUBLISHED:
         return _published(task, trials=trials, **published)
-    lengths = tuple(map(parse_length, (generated["lengths"] or "4K,8K,16K,32K").split(",")))
+    check_can_draw()
+    lengths = tuple(map(loading.parse_length, (generated["lengths"] or "4K,8K,16K,32K").split(",")))
     depths, seed = generated["depths"], generated["seed"]
     grid = Grid(lengths, 10 if depths is None else depths, 20 if trials is None else trials, seed or 0)
     return GridSuite(TASKS[task], grid)
@@ -203,15 +235,3 @@ def _report(folder: Path, title: str, records: Sequence[dict[str, Any]]) -> None
 def _check_known(option: str, name: str, known: Mapping[str, object]) -> None:
     if name not in known:
         raise ConfigurationError(f"{option} must be one of {', '.join(known)}; got {name!r}.")
-
-
-def parse_length(text: str) -> int:
-    """Read a number of tokens; K stands for 1,024.
-
-    Raises:
-        ConfigurationError: It is no such number.
-    """
-    digits, unit = (text[:-1], 1024) if text[-1:] in ("K", "k") else (text, 1)
-    if not digits.strip().isdecimal():
-        raise ConfigurationError(f"Lengths are numbers such as 4K or 400000; got {text!r}.")
-    return int(digits) * unit

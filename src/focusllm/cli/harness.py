@@ -9,10 +9,10 @@ from focusllm.cli.processes import check_alone
 
 def lm_eval(
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="Whatever the command lm-eval takes.")
+        list[str] | None, typer.Argument(metavar="ARGUMENT", help="Whatever the command lm-eval takes.")
     ] = None,
 ) -> None:
-    """Run lm-evaluation-harness, which then knows the model focusllm; all arguments are handed on to lm-eval.
+    """Run lm-evaluation-harness with a model called focusllm; all arguments are those of lm-eval.
 
     Example: focusllm lm-eval --model focusllm --model_args base=BASE,adapter=ADAPTER --tasks lambada_openai
     """

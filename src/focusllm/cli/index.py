@@ -13,11 +13,12 @@ from focusllm.errors import ConfigurationError
 
 def index(
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="Text file ('-': standard input); with --repair, the folder.")
+        str, typer.Argument(metavar="FILE", help="Text file, or '-' for standard input; with --repair, the folder.")
     ],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder of the indexed document.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Folder to write.")] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Read anew what is damaged in a folder, from the text it holds.")
+        bool,
+        typer.Option("--repair", help="Compute again what is damaged or missing in a folder, from the text in it."),
     ] = False,
     model: loading.Model = None,
     adapter: loading.Adapter = None,
@@ -26,13 +27,18 @@ def index(
     max_parallel_chunks: loading.MaxParallelChunks = None,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
-    """Read FILE and keep what was read in a folder, which `focusllm ask` takes in place of the file.
+    """Read a file once and keep the result in a folder, to ask it many questions.
 
-    Run it again after an interruption, after damage, or when the file has grown: only what is missing is read.
+    `focusllm ask` and `chat` take the folder in place of the file. Run the same
+    command again after an interruption, after damage, or when the file has
+    grown: only what is missing is read.
+
+    Example: focusllm index book.txt -o book.focus
     """
     folder = _folder(file, output, repair)
+    source = None if repair else loading.document(file)
     dtype = loading.dtype_for([folder], dtype)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
@@ -46,10 +52,10 @@ def index(
             if bar is not None:
                 bar(read, total)
 
-        if repair:
+        if source is None:
             document = focus.repair_document(folder, progress=move)
         else:
-            document = focus.index(loading.document(file), folder, progress=move)
+            document = focus.index(source, folder, progress=move)
     if not quiet:
         seconds = time.perf_counter() - started
         kept = document.num_chunk_tokens - tokens_read

@@ -16,38 +16,73 @@ if TYPE_CHECKING:
     from focusllm.model import FocusModel
 
 Model = Annotated[
-    str | None, typer.Option("--model", help="Base model: a path or name.", show_default="the bundled one")
+    str | None,
+    typer.Option(
+        "--model",
+        help="Base model: a folder, a name on the Hugging Face Hub, or bundled.",
+        show_default="the bundled one",
+    ),
 ]
-Adapter = Annotated[Path | None, typer.Option("--adapter", help="Adapter folder.", show_default="the bundled one's")]
+Adapter = Annotated[
+    Path | None,
+    typer.Option("--adapter", help="Folder of the adapter.", show_default="the bundled one's; with --model, none"),
+]
 ChunkLength = Annotated[
-    int | None, typer.Option("--chunk-length", help="Tokens in a chunk.", show_default="the adapter's")
+    int | None, typer.Option("--chunk-length", help="Tokens per chunk.", show_default="the adapter's")
 ]
 ChunkKv = Annotated[
-    str | None, typer.Option("--chunk-kv", help="Keep what is read as the 'model' has it, or in half the room: 'int8'.")
+    str | None,
+    typer.Option(
+        "--chunk-kv",
+        help="How keys and values of chunks are stored: 'model', as the model computes them, or 'int8', rounded, in "
+        "half the space.",
+        show_default="the adapter's",
+    ),
 ]
-LocalLength = Annotated[int | None, typer.Option("--local-length", help="Tokens of local context.")]
+LocalLength = Annotated[
+    int | None,
+    typer.Option("--local-length", help="Most tokens of local context.", show_default="the adapter's"),
+]
 LocalRefresh = Annotated[
     str | None,
-    typer.Option("--local-refresh", help="'recompute' the local context for every token, or keep it 'cached'."),
+    typer.Option(
+        "--local-refresh",
+        help="'recompute' the local context for every new token, or keep it 'cached', which is faster.",
+        show_default="the adapter's",
+    ),
 ]
 CandidateRefresh = Annotated[
-    int | None, typer.Option("--candidate-refresh", help="Make candidates again every so many tokens; 0: once.")
+    int | None,
+    typer.Option(
+        "--candidate-refresh",
+        help="Make the candidates of all chunks again every so many new tokens; 0: only once.",
+        show_default="the adapter's",
+    ),
 ]
 FocusShare = Annotated[
     float | None,
-    typer.Option("--focus-share", help="Between, make those again that hold this share of attention, such as 0.99."),
+    typer.Option(
+        "--focus-share",
+        help="Between these refreshes, refresh the chunks that hold this share of the attention, such as 0.99.",
+        show_default="the adapter's",
+    ),
 ]
-MaxParallelChunks = Annotated[int | None, typer.Option("--max-parallel-chunks", help="Chunks read at once.")]
+MaxParallelChunks = Annotated[
+    int | None,
+    typer.Option("--max-parallel-chunks", help="Chunks to run at once.", show_default="as memory allows"),
+]
 MaxNewTokens = Annotated[int, typer.Option("--max-new-tokens", min=1, help="Most tokens of an answer.")]
 Dtype = Annotated[
     str,
     typer.Option(
         "--dtype",
-        help="bfloat16, float16, float32, or auto: an indexed document's own, or the checkpoint's; float32 on a CPU "
-        "without arithmetic for that.",
+        help="Precision: bfloat16, float16, float32, or auto: an indexed document's, or else the checkpoint's, but "
+        "float32 on a CPU without arithmetic for that.",
     ),
 ]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, …", show_default="a GPU if there is one")]
+Device = Annotated[
+    str | None, typer.Option("--device", help="Device: cpu, cuda, cuda:1, …", show_default="a GPU if there is one")
+]
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -56,9 +91,15 @@ def document(name: str) -> str | Path:
     """Return what a document's name on the command line stands for: a path, or the text of standard input.
 
     Raises:
-        InputError: Standard input is not text.
+        InputError: There is no such file, or standard input is not text.
     """
-    return from_standard_input(sys.stdin.read) if name == "-" else Path(name)
+    from focusllm.documents.text import check_readable
+
+    if name == "-":
+        return from_standard_input(sys.stdin.read)
+    # Loading a model may take minutes.
+    check_readable(Path(name))
+    return Path(name)
 
 
 def from_standard_input(read: Callable[[], str]) -> str:
@@ -114,3 +155,16 @@ def load_model(
         model, adapter, config=given, dtype=dtype, device=device, max_parallel_chunks=max_parallel_chunks,
         process_group=process_group,
     )  # fmt: skip
+
+
+def parse_length(text: str) -> int:
+    """Read a number of tokens, such as 400,000 or 64K; K stands for 1,024.
+
+    Raises:
+        ConfigurationError: It is no such number.
+    """
+    plain = text.replace(",", "").replace("_", "")
+    digits, unit = (plain[:-1], 1024) if plain[-1:] in ("K", "k") else (plain, 1)
+    if not digits.strip().isdecimal():
+        raise ConfigurationError(f"Lengths are numbers such as 4K or 400000; got {text!r}.")
+    return int(digits) * unit

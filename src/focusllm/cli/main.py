@@ -85,7 +85,8 @@ def main() -> None:
     for name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
-        app()
+        # Started by `python -m`, it would be called so in messages and scripts for shells.
+        app(prog_name="focusllm")
     except FocusError as error:
         print(f"Error: {error}", file=sys.stderr)
         raise SystemExit(1) from None

@@ -1,20 +1,24 @@
 """``focusllm models``: which architectures are supported."""
 
+from pathlib import Path
+
 import typer
 from rich.console import Console
 from rich.table import Table
 
 
 def models(
-    names: bool = typer.Option(False, "--names", help="Print the model types alone, one a line."),
+    names: bool = typer.Option(False, "--names", help="Print only the names of the supported ones, one per line."),
     check: str | None = typer.Option(
-        None, "--check", metavar="PATH_OR_ID", help="Find out whether a model can be used, listed or not."
+        None, "--check", metavar="PATH_OR_ID", help="Find out whether a model can be used, even if it is not listed."
     ),
 ) -> None:
-    """List architectures, by the names transformers has for them: those that can be used, and why others cannot.
+    """List the architectures that can be used, and why others cannot.
 
-    --check reads a model's configuration, builds a tiny random model of its kind and holds reading, decoding and
-    training on it to the method computed in another way. Nothing else of the model is fetched.
+    They are listed by their model types in transformers. --check reads a model's
+    configuration, builds a tiny random model of its kind, and tests reading,
+    decoding and training with it against another computation of the method.
+    Nothing but the configuration is downloaded.
     """
     from focusllm.condensing.family_table import FAMILIES, REFUSED
 
@@ -41,11 +45,12 @@ def models(
 
 
 def _check(name: str) -> None:
+    from focusllm.bundled.model import resolve_base
     from focusllm.checking.families import check_config
     from focusllm.condensing.bases import load_config
     from focusllm.condensing.family_table import FAMILIES
 
-    found = check_config(load_config(name))
+    found = check_config(load_config(resolve_base(name, Path())))
     reason = f": {found.reason}" if found.reason else ""
     typer.echo(f"{found.model_type}: {found.grade}{reason}")
     if found.grade != "refused" and found.model_type not in FAMILIES:

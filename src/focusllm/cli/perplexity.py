@@ -1,4 +1,4 @@
-"""``focusllm perplexity``: how well a text's next tokens are foreseen, by position."""
+"""``focusllm perplexity``: how well a text's next tokens are predicted, by position."""
 
 from pathlib import Path
 from typing import Annotated
@@ -7,7 +7,6 @@ import typer
 from rich.progress import Progress
 
 from focusllm.cli import loading
-from focusllm.cli.evaluate import parse_length
 from focusllm.cli.progress import ERRORS, say
 from focusllm.errors import InputError
 
@@ -15,13 +14,15 @@ from focusllm.errors import InputError
 def perplexity(
     files: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE]...", help="The text; that of the Python installation, if none is given."),
+        typer.Argument(metavar="FILE", help="Text files, taken as one text.", show_default="text of this Python"),
     ] = None,
-    length: Annotated[str, typer.Option("--length", help="Tokens from its start; K for 1,024.")] = "16K",
-    stride: Annotated[int, typer.Option("--stride", help="Tokens that are scored together.")] = 128,
-    by_base: Annotated[bool, typer.Option("--base", help="By the base alone, within its window.")] = False,
+    length: Annotated[
+        str, typer.Option("--length", help="Tokens to score, from the start of the text; K for 1,024.")
+    ] = "16K",
+    stride: Annotated[int, typer.Option("--stride", help="Tokens that are scored in one pass.")] = 128,
+    by_base: Annotated[bool, typer.Option("--base", help="Score with the base alone, within its window.")] = False,
     output: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder of the results; a run in it is taken up again.")
+        Path, typer.Option("--output", "-o", help="Folder of the results; an interrupted run in it resumes.")
     ] = Path("perplexity"),
     model: loading.Model = None,
     adapter: loading.Adapter = None,
@@ -32,20 +33,22 @@ def perplexity(
 ) -> None:
     """Measure perplexity over every token of a text, by position.
 
-    Each token is foreseen from the local context before it and the chunks before that. With --base, from as much as
-    the base's window holds. Example: focusllm perplexity book.txt --length 64K; and the same with --base -o base
+    Each token is predicted from the local context before it and the chunks before
+    that; with --base, from as much as the base's window holds.
+
+    Example: focusllm perplexity book.txt --length 64K
     """
     from focusllm.bundled.text import installation_texts
     from focusllm.documents.text import text_of
     from focusllm.evaluation.perplexity import SEGMENTS_NAME, Perplexity, by_position, perplexity_table, run_perplexity
     from focusllm.files import write_text
 
+    wanted = loading.parse_length(length)
+    texts = [*map(text_of, files)] if files else installation_texts("evaluation")
     focus = loading.load_model(
         model, adapter, dtype, device, None,
         chunk_length=chunk_length, local_length=local_length, local_refresh="cached",
     )  # fmt: skip
-    texts = map(text_of, files) if files else installation_texts("evaluation")
-    wanted = parse_length(length)
     ids = focus.encode("\n".join(texts))[:wanted]
     if len(ids) < wanted:
         raise InputError(f"The text has {len(ids):,} tokens; --length asks for {wanted:,}. Give more files.")

@@ -12,17 +12,24 @@ from focusllm.errors import ConfigurationError
 def report(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...", help="Folders that focusllm eval, or perplexity, wrote, or folders of such."),
+        typer.Argument(metavar="RUN", help="Folders written by `focusllm eval` or `perplexity`, or folders of them."),
     ],
     output: Annotated[
         list[Path] | None,
-        typer.Option("--output", "-o", help="File to write: .html, .md or .csv; may be given more than once."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, ending in .html, .md or .csv; may be given more than once.",
+            show_default="report.html",
+        ),
     ] = None,
-    title: Annotated[str, typer.Option("--title", help="What stands above the report.")] = "FocusLLM: results",
+    title: Annotated[str, typer.Option("--title", help="Title of the report.")] = "FocusLLM: results",
 ) -> None:
-    """Make a report of runs: tables with intervals, differences between systems, curves and heat maps.
+    """Make a report of runs: tables with intervals, differences between systems, curves, heat maps.
 
-    The page needs no other file and no network. Example: focusllm report results -o report.html -o report.md
+    The HTML page needs no other file and no network.
+
+    Example: focusllm report results -o report.html -o report.md
     """
     from focusllm.evaluation.page import html_page, markdown_page
     from focusllm.evaluation.perplexity_report import find_perplexities

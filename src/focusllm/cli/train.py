@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 
 
 def train(
-    config: Annotated[Path, typer.Option("--config", "-c", help="The recipe, a YAML file.")],
+    config: Annotated[Path, typer.Option("--config", "-c", help="The recipe, a YAML file; see docs/training.md.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME=VALUE]...", help="Settings that replace the recipe's.")
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME=VALUE", help="Settings that replace the recipe's, such as steps=500 or focus.rank=8."
+        ),
     ] = None,
     only_try: Annotated[
-        bool, typer.Option("--dry-run", help="Run a few steps, say what the whole run will cost, and keep nothing.")
+        bool, typer.Option("--dry-run", help="Run a few steps, print what the whole run will cost, and keep nothing.")
     ] = False,
 ) -> None:
-    """Train an adapter by a recipe, going on where an earlier run of it was cut.
+    """Train an adapter as a recipe says, or resume an interrupted run of it.
 
     Example: focusllm train --config recipes/tiny/adapter.yaml steps=500
     """

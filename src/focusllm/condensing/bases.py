@@ -78,12 +78,12 @@ def _make_fast(base: PreTrainedModel) -> None:
         return
     name = str(given).removeprefix("torch.")
     if 2 * base.get_memory_footprint() > _BASE_SHARE * free_bytes(base.device):
-        _LOGGER.warning("This CPU has no arithmetic for %s and is slow; for float32 there is too little memory.", name)
+        _LOGGER.warning("This CPU has no arithmetic for %s and is slow; there is too little memory for float32.", name)
         return
     base.float()
     _LOGGER.warning(
-        "This CPU has no arithmetic for %s: float32 is used, several times as fast, in twice the memory. To keep %s, "
-        "set dtype to it.", name, name,
+        "This CPU has no arithmetic for %s, so float32 is used: several times as fast, in twice the memory. Set dtype to "
+        "%s to keep that.", name, name,
     )  # fmt: skip
 
 

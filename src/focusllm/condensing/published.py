@@ -27,7 +27,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if not files:
-        reason = "no .safetensors files" if path.is_dir() else "nothing"
+        reason = "no .safetensors file" if path.is_dir() else "nothing"
         advice = " Its .bin files are pickles, which are not read: save it as safetensors first." * any(
             path.glob("*.bin")
         )

@@ -35,19 +35,21 @@ class Identity:
 
 @dataclass
 class FocusDocument:
-    """A document, cut into chunks whose keys and values are kept; they do not depend on any question.
+    """A document, cut into chunks whose keys and values are kept, because they do not depend on any question.
+
+    Made by :meth:`FocusModel.index` and :meth:`FocusModel.load_document`.
 
     Attributes:
         name: What messages call it.
         token_ids: Its tokens.
-        chunk_length: Tokens in a chunk; the last one may be shorter.
-        chunk_overlap: Tokens of the chunk before that a chunk starts with as well.
-        identity: What the keys and values are made with.
-        chunks: The tokens again, cut into chunks.
-        text: The text the tokens come from; ``None`` where it was given as tokens.
-        starts: For each token, where in the text it starts, in characters; empty where that is not known.
-        cache: The chunks' keys and values; ``None`` until they are needed, which a document within the base's
-            window may never be.
+        chunk_length: Tokens per chunk; the last one may be shorter.
+        chunk_overlap: How many of the last tokens of the previous chunk each chunk starts with.
+        identity: What the keys and values were made with: base, tokenizer, precision.
+        chunks: The tokens, cut into chunks.
+        text: The text that the tokens come from; ``None`` if the document was given as tokens.
+        starts: For each token, where in the text it starts, in characters; empty if that is not known.
+        cache: The chunks' keys and values; ``None`` until they are needed, which for a document that fits the
+            base's window may be never.
     """
 
     name: str

@@ -44,7 +44,7 @@ def token_ids_of(given: Any, vocabulary: int) -> list[int]:
             f"got {shortened(given)} ({type(given).__name__})."
         )
     if not values:
-        raise InputError("The document is empty: there is nothing to ask about.")
+        raise InputError("The document is empty: there are no tokens in it.")
     token_ids = list(map(int, values))
     check_vocabulary(token_ids, vocabulary)
     return token_ids

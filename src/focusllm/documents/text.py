@@ -1,7 +1,8 @@
 """Reading what users call a document: text, source code, Markdown, HTML, PDF."""
 
 from codecs import BOM_UTF16_BE, BOM_UTF16_LE
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from io import BytesIO, TextIOWrapper
 from os.path import exists, isdir
@@ -43,7 +44,7 @@ def text_of(document: str | Path) -> str:
         raise InputError(f"{name!r} holds zero bytes, so it is not text; FocusLLM reads text files.")
     check_unicode(text, name)
     if not text.strip():
-        raise InputError(f"{name} is empty: there is nothing to ask about.")
+        raise InputError(f"{name} is empty: there is no text in it.")
     return text
 
 
@@ -77,11 +78,27 @@ def check_unicode(text: str, name: str) -> None:
         ) from error
 
 
+def check_readable(path: Path) -> None:
+    """Check that a file is there and can be opened, before anything that takes long.
+
+    Raises:
+        InputError: There is no such file, it is a folder, or it cannot be read.
+    """
+    with _said_of(path), path.open("rb"):
+        pass
+
+
 def _text_of_file(path: Path) -> str:
+    with _said_of(path):
+        return _READERS.get(path.suffix.lower(), _plain_text)(path)
+
+
+@contextmanager
+def _said_of(path: Path) -> Iterator[None]:
+    """Say what is wrong with a file that is read in the ``with`` block."""
     name = str(path)
-    read = _READERS.get(path.suffix.lower(), _plain_text)
     try:
-        return read(path)
+        yield
     except FileNotFoundError as error:
         raise InputError(f"There is no file {name!r}.") from error
     except IsADirectoryError as error:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from focusllm.evaluation.intervals import score_interval
+from focusllm.files import written_atomically
 from focusllm.plotting import new_figure
 
 if TYPE_CHECKING:
@@ -158,7 +159,8 @@ def csv_table(runs: "Sequence[Run]", texts: "Sequence[PerplexityRun]") -> str:
 
 def draw_heat_map(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     """Draw the score by length and depth as a PNG; see :func:`heat_map`."""
-    heat_map(records, title).savefig(path, dpi=120)
+    with written_atomically(path) as temporary:
+        heat_map(records, title).savefig(temporary, dpi=120, format="png")
 
 
 def heat_map(records: Sequence[dict[str, Any]], title: str) -> "Figure":

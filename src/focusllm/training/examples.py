@@ -82,21 +82,21 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class DrawSettings:
-    """From what the draws are made, during one stage of a run.
+    """How training examples are drawn during one stage of a run.
 
     Attributes:
-        until: The share of the run that is over when the stage ends.
-        chunk_lengths: Lengths of chunks, each as likely as the others.
-        row_tokens: Tokens of chunks and prompt blocks in one batch, about.
+        until: The share of the run, from 0 to 1, after which the stage ends.
+        chunk_lengths: Lengths of chunks, drawn equally often.
+        row_tokens: About how many tokens of chunks and prompt blocks a batch has.
         max_chunks: Most chunks of a sample.
         max_sequences: Most samples in a batch.
         local_filler: Most tokens of other text at the start of the local context.
-        early_cut: Chance of a cut before the supervised part.
-        late_cut: Chance of a cut inside it.
-        virtual_chunks: Up to how many chunks a sample may stand for: chunks without the answer are counted
-            several times and candidates spread over so many positions (ours). 0 turns this off.
-        candidate_refreshes: Refresh intervals, each as likely as the others, that samples are decoded with (see
-            :class:`~focusllm.config.FocusConfig`); an adapter is only good at those it was shown (ours).
+        early_cut: Chance that the cut falls before the supervised part.
+        late_cut: Chance that the cut falls inside it.
+        virtual_chunks: How many chunks a sample may stand for, at most: chunks without the answer are counted
+            several times, and candidates are spread over as many positions (ours). 0 turns this off.
+        candidate_refreshes: Refresh intervals that samples are decoded with, drawn equally often (see
+            :class:`~focusllm.config.FocusConfig`); an adapter is only good at those it was trained with (ours).
         supervision: ``"all"`` positions from the cut on, or the ``"last"`` one only, as in the published code.
     """
 

@@ -25,12 +25,12 @@ class DataSettings:
 
     Attributes:
         kind: ``facts`` (generated), ``continuation`` or ``reconstruction`` (of text), or ``records``.
-        share: Its share of the samples, next to those of the other sources.
-        files: Files and globs, from the recipe's folder on; by default the text of the Python installation.
-        dataset: A data set on the Hub, or its folder, in place of files; it is streamed.
+        share: Its weight among the sources: how many samples come from it.
+        files: Files and globs, relative to the recipe's folder; by default the text of the Python installation.
+        dataset: A data set on the Hugging Face Hub, or the folder of one, in place of files; it is streamed.
         subset: Its subset (``name`` in the library ``datasets``).
         split: Its split.
-        limit: At most so many of its first texts or records.
+        limit: Use only so many of its first texts or records.
         max_supervised: Most supervised positions of a sample.
     """
 
@@ -78,15 +78,15 @@ class Recipe:
         base: Name or path of the base model.
         output: Folder of the run: adapter, checkpoints and loss log.
         steps: Optimizer steps.
-        folder: Where relative files are looked for.
+        folder: The folder that relative paths of files start from: the recipe's own.
         seed: Seed of the draws and of new parameters.
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
-        quantization: transformers' ``quantization_config`` by its fields: how the base is to be kept in fewer bits.
+        quantization: How to quantize the base: fields of transformers' ``quantization_config``.
         adapter: Adapter to start from, or ``None`` for fresh projections.
-        start: What fresh projections are: ``"base"``, the base's own (the paper's), or ``"copy"``: in the upper
-            layers, values that hand on what a candidate has found (ours), from where training is far shorter.
+        start: What fresh projections start as: ``"base"``, copies of the base's own (the paper's), or ``"copy"``:
+            in the upper layers, values that hand on what a candidate has found (ours), which shortens training.
         focus: The method's settings.
-        draws: From what examples are drawn, stage by stage.
+        draws: How examples are drawn, stage by stage.
         data: The sources.
         arguments: Options of ``transformers.TrainingArguments``, by their own names.
     """
@@ -147,7 +147,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
 def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
     values = dict(values)
     if "focus" in values:
-        values["focus"] = FocusConfig.from_dict(values["focus"])
+        values["focus"] = build_settings(FocusConfig, values["focus"], "focus")
     if "draws" in values:
         values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in _listed(values["draws"])]
     if "data" in values:

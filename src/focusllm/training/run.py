@@ -215,6 +215,10 @@ def _check_numbers(arguments: TrainingArguments) -> None:
         raise ConfigurationError(
             "`save_total_limit` in `arguments` must be 2 or more: one is whole while another is written."
         )
+    for name in ("learning_rate", "weight_decay", "adam_epsilon"):
+        # The optimizer would refuse it in the middle of everything, and not by this name.
+        if getattr(arguments, name) < 0:
+            raise ConfigurationError(f"`{name}` in `arguments` must be 0 or more; got {getattr(arguments, name)!r}.")
     if arguments.gradient_accumulation_steps < 1:
         raise ConfigurationError(
             f"`gradient_accumulation_steps` in `arguments` must be a positive number; "

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import yaml
@@ -31,6 +32,12 @@ def _load(text: str) -> Any:
     return yaml.load(text, Loader=_Loader)  # a SafeLoader: it makes plain values only
 
 
+def _in_one_line(error: Exception) -> str:
+    """Return what is wrong and where, without the copy of the text that PyYAML adds."""
+    mark = getattr(error, "problem_mark", None)
+    return str(error) if mark is None else f"line {mark.line + 1}, column {mark.column + 1}: {error.problem}"  # type: ignore[attr-defined]
+
+
 def read_settings(path: Path, what: str) -> dict[str, Any]:
     """Read the settings in a YAML file by their names.
 
@@ -46,9 +53,11 @@ def read_settings(path: Path, what: str) -> dict[str, Any]:
     try:
         values = _load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} is not a YAML file: {error}") from error
+        raise InputError(f"{path} is not a YAML file: {_in_one_line(error)}.") from error
     if not isinstance(values, dict):
-        raise InputError(f"{path} must hold settings by name, such as `base: …`; found {type(values).__name__}.")
+        raise InputError(
+            f"{path} must hold settings by name, such as `base: …`; found {shortened(values) if values else 'nothing'}."
+        )
     return values
 
 
@@ -64,7 +73,9 @@ def parse_override(override: str) -> tuple[str, Any]:
     try:
         return name, _load(text)
     except yaml.YAMLError as error:
-        raise ConfigurationError(f"The value of an override is YAML; {override!r} is not: {error}") from error
+        raise ConfigurationError(
+            f"The value of an override is YAML; {override!r} is not: {_in_one_line(error)}."
+        ) from error
 
 
 def override(values: dict[str, Any], name: str, value: Any) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from focusllm import FocusModel
 from focusllm.ablations.settings import Ablation, Variant
-from focusllm.cli.evaluate import parse_length
+from focusllm.cli.loading import parse_length
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.baselines import TruncatedSystem
 from focusllm.evaluation.perplexity import Perplexity, run_perplexity
@@ -39,6 +39,11 @@ def test_depths_are_taken_in_turn() -> None:
         (0.0, 0), (0.5, 1), (1.0, 2), (0.0, 3), (0.5, 4),
     ]  # fmt: skip
     assert list(Grid((9,), 1, 2).cells()) == [(9, 0.0, 0), (9, 0.0, 1)]
+
+
+@pytest.mark.parametrize(("text", "number"), [("400,000", 400_000), ("1_000", 1000), ("64K", 65_536), ("1k", 1024)])
+def test_numbers_of_tokens_may_be_written_as_people_do(text: str, number: int) -> None:
+    assert parse_length(text) == number
 
 
 @pytest.mark.parametrize("text", ["\u00b2", "4\u00b2K", "-4", "K", ""])

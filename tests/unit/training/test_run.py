@@ -293,7 +293,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
 @pytest.mark.parametrize(
     ("override", "error", "words"),
     [
-        ("focus.chunk_size=3", ConfigurationError, "Unknown settings.*chunk_size"),
+        ("focus.chunk_size=3", ConfigurationError, "Unknown settings.*chunk_size.* in focus"),
         ("base=nothing", InputError, "cannot be loaded"),
         ("steps=0", ConfigurationError, "`steps`"),
         ("draws.supervision=some", ConfigurationError, "'all' or 'last'"),
@@ -333,6 +333,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("arguments.lr_scheduler_type=5", ConfigurationError, "5 is not a valid SchedulerType"),
         ("arguments.learning_rate=abc", ConfigurationError, "`learning_rate` must be a number; got 'abc'"),
         ("arguments.logging_steps=a", ConfigurationError, "`logging_steps` must be a number; got 'a'"),
+        ("arguments.learning_rate=-1", ConfigurationError, "`learning_rate` in `arguments` must be 0 or more; got -1"),
         ("draws.row_tokens=0", ConfigurationError, "`row_tokens` of draws must be 1 or more; got 0"),
         ("draws.max_chunks=0", ConfigurationError, "`max_chunks` of draws must be 1 or more; got 0"),
         ("draws.max_sequences=0", ConfigurationError, "`max_sequences` of draws must be 1 or more; got 0"),
@@ -378,9 +379,12 @@ def test_two_runs_do_not_write_one_folder(folder: Path) -> None:
 def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recipe"):
         read_recipe(tmp_path / "none.yaml")
-    (tmp_path / "bad.yaml").write_text("a: [")
-    with pytest.raises(InputError, match="not a YAML file"):
+    (tmp_path / "bad.yaml").write_text("b: 1\na: [}")
+    with pytest.raises(InputError, match=r"not a YAML file: line 2, column 5: [^\n]*\.$"):
         read_recipe(tmp_path / "bad.yaml")
+    (tmp_path / "empty.yaml").write_text("# nothing yet")
+    with pytest.raises(InputError, match="found nothing"):
+        read_recipe(tmp_path / "empty.yaml")
     (tmp_path / "twice.yaml").write_text("base: x\ndata: {kind: facts}\nfocus: {rank: 2}\ndata: {kind: records}\n")
     with pytest.raises(InputError, match=r"\['data'\] are given twice"):
         read_recipe(tmp_path / "twice.yaml")
