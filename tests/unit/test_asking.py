@@ -11,7 +11,7 @@ import torch
 from jaxtyping import config as checks
 
 from focusllm import FocusModel
-from focusllm.errors import InputError, WindowError
+from focusllm.errors import ConfigurationError, InputError, WindowError
 from tiny import SMALL, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
 IDS = random_ids(90)
@@ -160,6 +160,30 @@ def test_history_is_left_out_as_far_as_the_window_has_no_room_for_it(asked: Focu
         assert found.chunk_shares == wanted.chunk_shares
         assert found.num_tokens == wanted.num_tokens
     asked.configure(local_length=10, dynamic_prompt_length=6)
+
+
+def test_a_history_is_pairs_of_texts_or_nothing(asked: FocusModel) -> None:
+    asked.configure(local_length=1000)
+    wanted: Any = asked.ask("some text", "why?", max_new_tokens=2)
+    assert asked.ask("some text", "why?", history=None, max_new_tokens=2).token_ids == wanted.token_ids
+    pairs: Any = [("what?", "a text")]
+    worded: Any = asked.ask("some text", "why?", history=(pair for pair in pairs), max_new_tokens=2)
+    assert worded.num_tokens == asked.ask("some text", "why?", history=pairs, max_new_tokens=2).num_tokens
+    assert worded.num_tokens > wanted.num_tokens
+    asked.configure(local_length=10)
+    for given in (["no"], "no", [{"role": "user", "content": "x"}], [("what?", wanted)], [("a", "b", "c")], 5):
+        with pytest.raises(InputError, match="`history` is made of pairs of texts, question and answer; got"):
+            asked.ask("some text", "why?", history=given)
+
+
+def test_a_configuration_is_one_of_transformers(asked: FocusModel) -> None:
+    with pytest.raises(ConfigurationError, match=r"must be a transformers\.GenerationConfig; got dict"):
+        asked.generate(torch.tensor([IDS]), generation_config={"max_new_tokens": 3})  # type: ignore[call-overload]
+
+
+def test_no_limit_is_the_usual_one(asked: FocusModel) -> None:
+    found: Any = asked.ask("some text", "why?", max_new_tokens=None, stop_strings=None, eos_token_id=None)  # type: ignore[call-overload]
+    assert len(found.token_ids) == 64
 
 
 def _fits(model: FocusModel, text: str, history: list[tuple[str, str]]) -> bool:
