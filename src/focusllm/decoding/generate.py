@@ -17,6 +17,7 @@ from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.limits import check_room
+from focusllm.decoding.modes import without_gradients
 from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, FocusError
@@ -92,6 +93,7 @@ class FocusGenerator(GenerationMixin):
         """Hand on the tokens so far; which of them are padding is known from the first."""
         return {"input_ids": input_ids}
 
+    @without_gradients
     def forward(self, input_ids: Int[Tensor, "rows so_far"], return_dict: bool = True) -> CausalLMOutputWithPast:
         """Return the scores of the next tokens; the tokens so far grow by one from call to call.
 
