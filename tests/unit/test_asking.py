@@ -9,6 +9,7 @@ import numpy
 import pytest
 import torch
 from jaxtyping import config as checks
+from tokenizers import normalizers
 
 from focusllm import FocusModel
 from focusllm.errors import ConfigurationError, InputError, WindowError
@@ -30,7 +31,9 @@ def asked() -> FocusModel:
     return FocusModel(tiny_base(vocab_size=259, max_position_embeddings=256), SMALL, tiny_tokenizer()).eval()
 
 
-@pytest.mark.parametrize("given", [tuple(IDS), torch.tensor(IDS), torch.tensor(IDS).int(), numpy.array(IDS), [*IDS]])
+@pytest.mark.parametrize(
+    "given", [tuple(IDS), list(numpy.array(IDS)), torch.tensor(IDS), torch.tensor(IDS).int(), numpy.array(IDS), [*IDS]]
+)
 def test_a_row_of_token_ids_is_a_document(asked: FocusModel, given: Any) -> None:
     wanted = asked.ask(asked.index(IDS), "why?", max_new_tokens=3)
     assert list(asked.index(given).token_ids) == IDS
@@ -179,6 +182,32 @@ def test_a_history_is_pairs_of_texts_or_nothing(asked: FocusModel) -> None:
 def test_a_configuration_is_one_of_transformers(asked: FocusModel) -> None:
     with pytest.raises(ConfigurationError, match=r"must be a transformers\.GenerationConfig; got dict"):
         asked.generate(torch.tensor([IDS]), generation_config={"max_new_tokens": 3})  # type: ignore[call-overload]
+
+
+def test_numbers_of_tokens_and_bytes_are_numbers(asked: FocusModel) -> None:
+    for count in ("300", 3.5, None):
+        with pytest.raises(InputError, match=f"`num_tokens` must be a whole number, at least one token; got {count!r}"):
+            asked.estimate(count)  # type: ignore[arg-type]
+    for size in ("4GB", -1, float("nan")):
+        for name in ("device_budget", "cpu_budget"):
+            with pytest.raises(ConfigurationError, match=f"`{name}` must be a number of bytes, 0 or more; got"):
+                asked.index(IDS, **{name: size})  # type: ignore[arg-type]
+    assert asked.index(IDS, device_budget=4e9).num_bytes() > 0  # type: ignore[arg-type]
+
+
+def test_text_that_makes_no_tokens_is_empty(asked: FocusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = normalizers.Replace("\u200b", "")
+    monkeypatch.setattr(asked.tokenizer.backend_tokenizer, "normalizer", nothing)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="The document is empty"):
+        asked.index("\u200b\u200b")
+
+
+def test_a_document_is_shown_in_one_line(asked: FocusModel) -> None:
+    document = asked.index("a text of many words. " * 15)
+    shown = repr(document)
+    assert document.name in shown
+    assert len(shown) < 500
+    assert "many words" not in shown
 
 
 def test_no_limit_is_the_usual_one(asked: FocusModel) -> None:
