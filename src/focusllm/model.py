@@ -20,8 +20,9 @@ from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_o
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
-from focusllm.decoding.generate import GenerationOutput, continued, extras_of, generation_config_for
+from focusllm.decoding.generate import GenerationOutput, continued
 from focusllm.decoding.padding import unpadded_rows
+from focusllm.decoding.settings import extras_of, generation_config_for
 from focusllm.decoding.state import FocusState
 from focusllm.document_methods import DocumentMethods
 from focusllm.errors import ConfigurationError

@@ -22,6 +22,7 @@ from focusllm.condensing.families import window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
+from focusllm.decoding.modes import check_keeps_states, without_gradients
 from focusllm.decoding.plans import ChunkPlanner
 from focusllm.decoding.ranks import Made, Ranks
 from focusllm.decoding.recording import AttentionRecord, can_record, recorded
@@ -79,7 +80,6 @@ class FocusEngine:
         cut = (self.config.chunk_length, self.config.local_length, self.config.chunk_overlap)
         return [split_sequence(row, self.window - new_tokens, *cut) for row in rows]
 
-    @torch.no_grad()
     def prefill(self, sequences: Sequence[SplitSequence], progress: Progress | None = None) -> FocusState:
         """Read all chunks, condense them and run the local contexts.
 
@@ -97,7 +97,7 @@ class FocusEngine:
         return self.ask(sequences, chunks)
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def index(
         self,
         documents: Sequence[Sequence[Sequence[int]]],
@@ -117,6 +117,7 @@ class FocusEngine:
             known: Document and number of chunks that are not to be read.
             finish: Called with every batch of chunks once it is read.
         """
+        check_keeps_states(self.base)
         chunks = ChunkCache()
         places = [(d, c) for d, document in enumerate(documents) for c in range(len(document)) if (d, c) not in known]
         own = [(document, chunk) for document, chunk in places if self.ranks.owns(chunk)]
@@ -138,7 +139,7 @@ class FocusEngine:
         return chunks
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def ask(self, sequences: Sequence[SplitSequence], chunks: ChunkCache, records: bool = False) -> FocusState:
         """Condense chunks that were read before for what the local contexts ask, and run these.
 
@@ -147,6 +148,7 @@ class FocusEngine:
             chunks: Their chunks, as :meth:`index` gives them; a state made from them before is of no use any more.
             records: Whether attention to candidates is recorded, here and in the steps that follow.
         """
+        check_keeps_states(self.base)
         for batch in chunks.batches:
             batch.forget_question()
         prompts = [self._prompt(sequence) for sequence in sequences]
@@ -161,7 +163,7 @@ class FocusEngine:
         return state
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it; the old state must not be used again.
 
@@ -182,7 +184,7 @@ class FocusEngine:
         return after
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def score(self, state: FocusState, rows: Sequence[Sequence[int]]) -> list[TokenScores]:
         """Score runs of tokens that each go on from a state of one sequence, which must not be used again.
 
