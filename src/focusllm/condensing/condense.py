@@ -12,7 +12,7 @@ from focusllm.cache.layers import cache_tensors, rows_of
 from focusllm.chunking import pieces
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
-from focusllm.condensing.families import backbone_of, key_mover_of
+from focusllm.condensing.families import backbone_of, check_keeps_states, key_mover_of
 from focusllm.errors import StateError
 
 
@@ -71,7 +71,12 @@ class Condenser:
         return candidates.moved(self.mover, numbers - (held + new_tokens - 1))
 
     def extend(self, cache: Cache, token_ids: Int[Tensor, "rows new_tokens"]) -> None:
-        """Run new tokens through the base behind what a cache of chunks holds, and keep their keys and values."""
+        """Run new tokens through the base behind what a cache of chunks holds, and keep their keys and values.
+
+        Raises:
+            StateError: The base keeps none; see :func:`check_keeps_states`.
+        """
+        check_keeps_states(self._base)
         held = cache.get_seq_length()
         positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
         with attention_by(self._base, (behind_chunks if held else attention_of)(self._base)):
