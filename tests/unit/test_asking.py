@@ -149,6 +149,7 @@ def test_the_bos_of_a_chat_template_stands_at_the_head_and_nowhere_else(asked: F
     model = FocusModel(asked.detach(), replace(SMALL, local_length=len(worded)), asked.tokenizer).eval()
     found = model.ask(long, turns, max_new_tokens=4)
     assert found.token_ids == tuple(model.generate(ids, max_new_tokens=4)[0, ids.shape[1] :].tolist())  # type: ignore[index]
+    model.detach()
     asked.adapter.attach()
 
 

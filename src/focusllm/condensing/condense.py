@@ -14,7 +14,7 @@ from focusllm.cache.layers import cache_tensors, rows_of
 from focusllm.chunking import pieces
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
-from focusllm.condensing.families import backbone_of, key_mover_of
+from focusllm.condensing.families import backbone_of, check_keeps_states, key_mover_of
 from focusllm.errors import StateError
 
 _LOGGER = logging.getLogger(__name__)
@@ -86,7 +86,11 @@ class Condenser:
             cache: The cache; it grows by the new tokens.
             token_ids: The new tokens.
             padding: How many tokens at the start of each row are nothing; ``None``: there are none such.
+
+        Raises:
+            StateError: The base keeps none; see :func:`check_keeps_states`.
         """
+        check_keeps_states(self._base)
         self._warn_if_untrained()
         held = cache.get_seq_length()
         positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)

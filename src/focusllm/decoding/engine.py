@@ -22,7 +22,7 @@ from focusllm.condensing.families import window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
-from focusllm.decoding.modes import check_keeps_states, without_gradients
+from focusllm.decoding.modes import without_gradients
 from focusllm.decoding.plans import ChunkPlanner
 from focusllm.decoding.ranks import Made, Ranks
 from focusllm.decoding.recording import AttentionRecord, can_record, recorded
@@ -117,7 +117,6 @@ class FocusEngine:
             known: Document and number of chunks that are not to be read.
             finish: Called with every batch of chunks once it is read.
         """
-        check_keeps_states(self.base)
         chunks = ChunkCache()
         places = [(d, c) for d, document in enumerate(documents) for c in range(len(document)) if (d, c) not in known]
         own = [(document, chunk) for document, chunk in places if self.ranks.owns(chunk)]
@@ -148,7 +147,6 @@ class FocusEngine:
             chunks: Their chunks, as :meth:`index` gives them; a state made from them before is of no use any more.
             records: Whether attention to candidates is recorded, here and in the steps that follow.
         """
-        check_keeps_states(self.base)
         for batch in chunks.batches:
             batch.forget_question()
         prompts = [self._prompt(sequence) for sequence in sequences]

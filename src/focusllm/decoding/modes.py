@@ -4,9 +4,6 @@ from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 import torch
-from transformers import PreTrainedModel
-
-from focusllm.errors import ConfigurationError
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -19,19 +16,6 @@ def without_gradients(method: Callable[P, R]) -> Callable[P, R]:
     asked.
     """
     return torch.inference_mode(mode=False)(torch.no_grad()(method))
-
-
-def check_keeps_states(base: PreTrainedModel) -> None:
-    """Check that a base keeps the keys and values it computes.
-
-    Raises:
-        ConfigurationError: It is trained with gradient checkpointing, and would take no notice of its cache.
-    """
-    if any(module.training and getattr(module, "gradient_checkpointing", False) for module in base.modules()):
-        raise ConfigurationError(
-            "The base is in training mode with gradient checkpointing, in which it keeps no keys and values: call "
-            "`model.eval()` before it reads or answers."
-        )
 
 
 def precision_of(parameter: torch.Tensor) -> str:

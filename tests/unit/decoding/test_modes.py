@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from focusllm.errors import ConfigurationError, DocumentError
+from focusllm.errors import DocumentError, StateError
 from tiny import random_ids, tiny_model
 
 IDS = torch.tensor([random_ids(90), random_ids(90, seed=1)])
@@ -40,7 +40,7 @@ def test_a_base_that_keeps_nothing_is_refused() -> None:
     assert torch.equal(model.generate(IDS[:, :20], max_new_tokens=4), wanted)  # type: ignore[arg-type]
     model.train()
     for ids in (IDS, IDS[:, :20]):
-        with pytest.raises(ConfigurationError, match=r"keeps no keys and values: call `model.eval\(\)`"):
+        with pytest.raises(StateError, match=r"keeps no keys and values: call `model.eval\(\)`"):
             model.generate(ids, max_new_tokens=4)
 
 
