@@ -118,7 +118,8 @@ class Answerer:
         return config
 
     def _opened(self, source: Source | Sequence[Source]) -> list[FocusDocument]:
-        documents = [self._reader.open(one) for one in listed_sources(source)]
+        identity = self._reader.identity
+        documents = [self._reader.open(one, identity) for one in listed_sources(source)]
         if not documents:
             raise InputError("There is no document: give one or more.")
         if len({id(document) for document in documents}) < len(documents):

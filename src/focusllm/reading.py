@@ -62,10 +62,19 @@ class DocumentReader:
         bos = self.engine.bos_token_id if self.engine.config.chunk_bos else None
         return Identity(weights, self._tokenizer_fingerprint, dtype, bos, self.engine.config.chunk_kv)
 
-    def open(self, source: Source) -> FocusDocument:
-        """Cut a document into chunks, without reading them yet."""
+    def open(self, source: Source, identity: Identity | None = None) -> FocusDocument:
+        """Cut a document into chunks, without reading them yet.
+
+        Args:
+            source: The document.
+            identity: :attr:`identity`, where it is at hand: of many documents it is made once.
+
+        Raises:
+            DocumentError: It was indexed by another model, or in another way.
+        """
+        identity = identity or self.identity
         if isinstance(source, FocusDocument):
-            if source.identity != (identity := self.identity):
+            if source.identity != identity:
                 raise DocumentError(
                     f"{source.name} was indexed with {source.identity}; this model has {identity}. "
                     f"Ask a model loaded as that one was, or index it again."
@@ -73,14 +82,14 @@ class DocumentReader:
             return source
         cut = (self.engine.config.chunk_length, self.engine.config.chunk_overlap)
         if not isinstance(source, str | Path):
-            return FocusDocument("The document", token_ids_of(source, self.engine.vocabulary), *cut, self.identity)
+            return FocusDocument("The document", token_ids_of(source, self.engine.vocabulary), *cut, identity)
         name = str(source) if isinstance(source, Path) else "The document"
         text = text_of(source)
         has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
         token_ids = token_ids_of(encoded.input_ids, self.engine.vocabulary)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
-        return FocusDocument(name, token_ids, *cut, self.identity, text, starts)
+        return FocusDocument(name, token_ids, *cut, identity, text, starts)
 
     def load(self, folder: str | Path, budgets: Budgets) -> FocusDocument:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""

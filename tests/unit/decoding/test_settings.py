@@ -9,7 +9,7 @@ from transformers import GenerationConfig
 
 from focusllm import FocusModel
 from focusllm.errors import ConfigurationError
-from tiny import SMALL, random_ids, tiny_base, tiny_model
+from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
 
 IDS = torch.tensor([random_ids(40), random_ids(40, seed=1)])
 
@@ -74,6 +74,7 @@ def test_transformers_warns_of_nothing_that_is_right(
     monkeypatch.setattr(logger, "propagate", True)
     monkeypatch.setattr(logger, "level", logging.WARNING)
     model = FocusModel(base_with(eos_token_id=96, max_length=50), SMALL).eval()
+    disturb(model)
     ids, mask = torch.tensor([random_ids(90), [*random_ids(80), *[0] * 10]]), torch.ones(2, 90, dtype=torch.int64)
     mask[1, 80:] = 0
     model.generate(ids, mask, max_new_tokens=3, min_new_tokens=2)
