@@ -82,8 +82,8 @@ def _make_fast(base: PreTrainedModel) -> None:
         return
     base.float()
     _LOGGER.warning(
-        "This CPU has no arithmetic for %s, so float32 is used: several times as fast, in twice the memory. Set dtype to "
-        "%s to keep that.", name, name,
+        "This CPU has no arithmetic for %s, so float32 is used: several times as fast, in twice the memory. Set dtype "
+        "to %s to keep that.", name, name,
     )  # fmt: skip
 
 
