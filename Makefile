@@ -37,6 +37,7 @@ format: $(READY)  ## Format the code.
 bench: $(READY)  ## Compare speeds and memory side by side.
 	$(BIN)/python benchmarks/reading.py
 	$(BIN)/python benchmarks/documents.py
+	$(BIN)/python benchmarks/many_documents.py
 	$(BIN)/python benchmarks/decoding.py
 	$(BIN)/python benchmarks/processes.py
 

@@ -74,7 +74,7 @@ _OWN |= {
     "flex_olmo": _EXPERTS,
     "gemma2": {**_SLIDING, "head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0},
     "gemma3_text": {**_SLIDING, "head_dim": 16, "query_pre_attn_scalar": 16},
-    "gemma4_text": {**_SLIDING, "head_dim": 16},
+    "gemma4_text": {**_SLIDING, "head_dim": 16, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": VOCAB},
     "glm": _NARROW,
     "glm4": _NARROW,
     "glm4_moe": {

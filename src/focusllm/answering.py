@@ -13,15 +13,16 @@ from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence, block, check_vocabulary, join_documents
 from focusllm.condensing.bases import pad_token_id_of
 from focusllm.decoding.engine import Progress
-from focusllm.decoding.generate import FocusGenerator, decode, extras_of, generation_config_for
+from focusllm.decoding.generate import FocusGenerator, decode
 from focusllm.decoding.limits import check_room, room_for_local
 from focusllm.decoding.recording import can_record, on_candidates
+from focusllm.decoding.settings import extras_of, generation_config_for
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
 from focusllm.documents.sources import Source, listed_sources
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evidence import Evidence, evidence_of
-from focusllm.questions import Question, local_context, stops_of
+from focusllm.questions import Question, local_context, pairs_of, stops_of
 from focusllm.reading import DocumentReader
 
 
@@ -81,11 +82,12 @@ class Answerer:
 
         Raises:
             ConfigurationError: A setting is unknown, out of range or not supported.
-            InputError: A document is empty, a file is not text, or there is no document.
+            InputError: A document is empty, a file is not text, there is no document, or the history is something else.
             WindowError: Candidates and question would exceed the base's window; nothing has been run then.
         """
-        started, extras, history = time.perf_counter(), extras_of(settings), settings.pop("history", ())
+        started, extras, history = time.perf_counter(), extras_of(settings), pairs_of(settings.pop("history", None))
         configs = [self._decoding(question, {"max_new_tokens": new_tokens, **settings}) for question in questions]
+        new_tokens = configs[0].max_new_tokens
         documents = self._opened(source)
         chunks = [chunk for document in documents for chunk in document.chunks]
         room = room_for_local(chunks, self._engine.config, self._engine.window, new_tokens)

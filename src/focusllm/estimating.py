@@ -14,6 +14,7 @@ from focusllm.chunking import SplitSequence, cut_into_chunks, num_repeated
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_room
+from focusllm.decoding.modes import without_gradients
 from focusllm.errors import InputError
 
 # So many chunks are read to learn the speeds; what is in them does not matter.
@@ -47,17 +48,19 @@ class Estimate:
     next_token_seconds: float
 
 
-@torch.no_grad()
+@without_gradients
 def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tokens: int) -> Estimate:
     """Estimate from the sizes in hand and a short calibration: a few chunks are read, asked and timed.
 
     Raises:
-        InputError: There is not a single token.
+        InputError: A number of tokens is none, or not a single one.
         WindowError: The base's window cannot hold that many chunks, or a chunk with its prompt; the text says which
             setting would help.
     """
-    if num_tokens < 1:
-        raise InputError(f"A document has at least one token; got {num_tokens}.")
+    counts = {"num_tokens": num_tokens, "question_tokens": question_tokens, "max_new_tokens": new_tokens}
+    for name, count in counts.items():
+        if type(count) is not int or count < 1:
+            raise InputError(f"`{name}` must be a whole number, at least one token; got {count!r}.")
     length, overlap = engine.config.chunk_length, engine.config.chunk_overlap
     # Slices of a range take no room, however long the document.
     chunks = cut_into_chunks(range(num_tokens), length, overlap)
@@ -77,7 +80,9 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
     condense = max(asking, 0.0) / few.num_chunks * len(chunks)
     local_seconds = one if engine.config.local_refresh == "cached" else whole
     kept = sum(batch.num_bytes_kept() for batch in cache.batches)
-    document_bytes = kept * num_read // sum(map(len, few.chunks))
+    has_bos = engine.config.chunk_bos and engine.bos_token_id is not None
+    num_held = num_read + len(chunks) * has_bos
+    document_bytes = kept * num_held // sum(len(batch.rows) * batch.num_own for batch in cache.batches)
     return Estimate(
         num_tokens=num_tokens,
         num_chunks=len(chunks),

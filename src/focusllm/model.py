@@ -20,8 +20,9 @@ from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_o
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
-from focusllm.decoding.generate import GenerationOutput, continued, extras_of, generation_config_for
+from focusllm.decoding.generate import GenerationOutput, continued
 from focusllm.decoding.padding import unpadded_rows
+from focusllm.decoding.settings import extras_of, generation_config_for
 from focusllm.decoding.state import FocusState
 from focusllm.document_methods import DocumentMethods
 from focusllm.errors import ConfigurationError
@@ -40,7 +41,8 @@ class FocusModel(DocumentMethods, nn.Module):
         process_group: Processes (torch.distributed) that make the same calls; each reads its share of the chunks.
 
     Raises:
-        UnsupportedModelError: The base's architecture is not supported.
+        UnsupportedModelError: The base is no causal language model, or its architecture is not supported.
+        ConfigurationError: It carries candidate projections already, or is spread over several devices.
     """
 
     def __init__(
@@ -53,8 +55,9 @@ class FocusModel(DocumentMethods, nn.Module):
     ) -> None:
         super().__init__()
         self.base, self.tokenizer = base, tokenizer
-        settings, bos = config or FocusConfig(), bos_token_id_of(base, tokenizer)
+        settings = config or FocusConfig()
         self.adapter = CandidateAdapter(base, settings)
+        bos = bos_token_id_of(base, tokenizer)
         self._engine = FocusEngine(base, self.adapter, settings, bos, max_parallel_chunks, process_group)
         self._reader = DocumentReader(self._engine, tokenizer)
         self._answerer = Answerer(self._reader)
@@ -230,8 +233,8 @@ class FocusModel(DocumentMethods, nn.Module):
 
     @contextmanager
     def disabled(self) -> Iterator[PreTrainedModel]:
-        """Give the untouched base for the ``with`` block."""
-        with self.adapter.detached():
+        """Give the untouched base for the ``with`` block; other threads wait for its end."""
+        with self._engine.turns, self.adapter.detached():
             yield self.base
 
     def detach(self) -> PreTrainedModel:

@@ -1,6 +1,6 @@
 """What is asked, put into the words and tokens of a local context. Source: ours."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from reprlib import repr as shortened
 from typing import Any, cast
 
@@ -41,6 +41,24 @@ def listed(question: Question | Sequence[Question]) -> list[Question]:
         if isinstance(one, str) and not one.strip():
             raise InputError("The question is empty. Ask something about the document.")
     return cast("list[Question]", list(several))
+
+
+def pairs_of(history: Any) -> list[tuple[str, str]]:
+    """Return what was asked and answered before a question; ``None`` is nothing.
+
+    Raises:
+        InputError: It is not made of pairs of texts.
+    """
+    pairs = list(history) if isinstance(history, Iterable) else [] if history is None else [history]
+    for pair in pairs:
+        is_pair = isinstance(pair, tuple | list) and len(pair) == 2
+        if not is_pair or not all(isinstance(text, str) for text in pair):
+            raise InputError(
+                f"`history` is made of pairs of texts, question and answer; got {shortened(pair)} "
+                f"({type(pair).__name__}). Of an answer give its `text`; messages with `role` and `content` are given "
+                f"in the place of the question."
+            )
+    return pairs
 
 
 def stops_of(question: Question, config: FocusConfig) -> tuple[str, ...] | None:

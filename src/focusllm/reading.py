@@ -8,10 +8,10 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.tiers import Budgets
-from focusllm.chunking import check_vocabulary
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.condensing.families import bytes_per_token
 from focusllm.decoding.engine import FocusEngine, Progress
+from focusllm.decoding.modes import precision_of
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.folder import load_folder, reopen_folder, written_folder
 from focusllm.documents.sources import Source, token_ids_of
@@ -58,7 +58,7 @@ class DocumentReader:
         """What the keys and values of documents depend on."""
         # Made anew every time, which takes milliseconds: weights change in more ways than can be told otherwise.
         weights = weights_fingerprint(self.engine.base)
-        dtype = str(next(self.engine.base.parameters()).dtype).removeprefix("torch.")
+        dtype = precision_of(next(self.engine.base.parameters()))
         bos = self.engine.bos_token_id if self.engine.config.chunk_bos else None
         return Identity(weights, self._tokenizer_fingerprint, dtype, bos, self.engine.config.chunk_kv)
 
@@ -78,9 +78,9 @@ class DocumentReader:
         text = text_of(source)
         has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
-        check_vocabulary(encoded.input_ids, self.engine.vocabulary)
+        token_ids = token_ids_of(encoded.input_ids, self.engine.vocabulary)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
-        return FocusDocument(name, encoded.input_ids, *cut, self.identity, text, starts)
+        return FocusDocument(name, token_ids, *cut, self.identity, text, starts)
 
     def load(self, folder: str | Path, budgets: Budgets) -> FocusDocument:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""
@@ -117,7 +117,7 @@ class DocumentReader:
             cache = ChunkCache(folder.batches())
 
             def finish(batch: ChunkBatch) -> None:
-                folder.write(batch)
+                batch.home = folder.write(batch)
                 cache.batches.append(batch)
                 cache.keep_within(*keeping)
 

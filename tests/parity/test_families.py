@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 import torch
 from test_training import CONFIG, EXAMPLES, packed_like_decoding
+from transformers.cache_utils import DynamicCache
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from focusllm import FocusConfig, FocusModel
+from focusllm.cache.layers import cache_tensors
 from focusllm.checking.families import check_config, largest_difference_to_two_models
 from focusllm.condensing import family_table
-from focusllm.condensing.families import attention_modules, layer_windows
+from focusllm.condensing.adapter_files import QUANTIZED, load_adapter, read_adapter_record
+from focusllm.condensing.families import attention_modules, bytes_per_token, layer_windows
 from focusllm.condensing.family_table import FAMILIES
 from focusllm.decoding.forward import _masks
 from focusllm.decoding.recording import can_record
@@ -29,6 +32,39 @@ def test_every_row_of_the_table_is_tested() -> None:
 @pytest.mark.parametrize("family", ALL_FAMILY_NAMES)
 def test_reading_and_decoding_equal_two_models(family: str) -> None:
     assert largest_difference_to_two_models(tiny_model(family), num_steps=2) <= 2e-6
+
+
+def test_layers_whose_keys_are_values_too_equal_two_models(tmp_path: Path) -> None:
+    """As of Gemma 4: layers that see all have fewer, wider heads, and no projection for values."""
+    changes = {"attention_k_eq_v": True, "global_head_dim": 32, "num_global_key_value_heads": 1}
+    model = tiny_model("gemma4_text", **changes)
+    assert "layers.0.v" in model.adapter.projections
+    assert "layers.1.v" not in model.adapter.projections
+    assert largest_difference_to_two_models(model, num_steps=2) <= 4e-6
+    model.save_adapter(tmp_path)
+    loaded = FocusModel(tiny_base("gemma4_text", **changes), SMALL).eval()
+    load_adapter(tmp_path, loaded.adapter, loaded.base)
+    ids = torch.tensor([random_ids(90)])
+    assert torch.equal(loaded(ids).logits, model(ids).logits)
+    assert read_adapter_record(tmp_path).base_fingerprint != QUANTIZED
+
+
+_PECULIAR: dict[str, dict[str, Any]] = {
+    "gemma4_text": {"attention_k_eq_v": True, "global_head_dim": 32, "num_global_key_value_heads": 1},
+    "falcon": {"new_decoder_architecture": True, "num_kv_heads": 2, "num_key_value_heads": None},
+    "gpt_bigcode": {"num_key_value_heads": None},
+    "deepseek_v3": {},
+    "phi3": {},
+}
+
+
+@pytest.mark.parametrize("family", _PECULIAR)
+def test_the_bytes_of_a_token_are_those_it_takes(family: str) -> None:
+    base: Any = tiny_base(family, torch.float32, **_PECULIAR[family])
+    cache = DynamicCache()
+    with torch.no_grad():
+        base(torch.tensor([[5]]), past_key_values=cache)
+    assert bytes_per_token(base) == sum(keys.nbytes + values.nbytes for keys, values in cache_tensors(cache))
 
 
 _FACTORS = {"short_factor": [1.0, 1.1, 1.3, 1.6], "long_factor": [2.0, 3.0, 4.0, 5.0]}

@@ -9,9 +9,10 @@ import numpy
 import pytest
 import torch
 from jaxtyping import config as checks
+from tokenizers import normalizers
 
 from focusllm import FocusModel
-from focusllm.errors import InputError, WindowError
+from focusllm.errors import ConfigurationError, InputError, WindowError
 from tiny import SMALL, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
 IDS = random_ids(90)
@@ -30,7 +31,9 @@ def asked() -> FocusModel:
     return FocusModel(tiny_base(vocab_size=259, max_position_embeddings=256), SMALL, tiny_tokenizer()).eval()
 
 
-@pytest.mark.parametrize("given", [tuple(IDS), torch.tensor(IDS), torch.tensor(IDS).int(), numpy.array(IDS), [*IDS]])
+@pytest.mark.parametrize(
+    "given", [tuple(IDS), list(numpy.array(IDS)), torch.tensor(IDS), torch.tensor(IDS).int(), numpy.array(IDS), [*IDS]]
+)
 def test_a_row_of_token_ids_is_a_document(asked: FocusModel, given: Any) -> None:
     wanted = asked.ask(asked.index(IDS), "why?", max_new_tokens=3)
     assert list(asked.index(given).token_ids) == IDS
@@ -146,6 +149,7 @@ def test_the_bos_of_a_chat_template_stands_at_the_head_and_nowhere_else(asked: F
     model = FocusModel(asked.detach(), replace(SMALL, local_length=len(worded)), asked.tokenizer).eval()
     found = model.ask(long, turns, max_new_tokens=4)
     assert found.token_ids == tuple(model.generate(ids, max_new_tokens=4)[0, ids.shape[1] :].tolist())  # type: ignore[index]
+    model.detach()
     asked.adapter.attach()
 
 
@@ -160,6 +164,56 @@ def test_history_is_left_out_as_far_as_the_window_has_no_room_for_it(asked: Focu
         assert found.chunk_shares == wanted.chunk_shares
         assert found.num_tokens == wanted.num_tokens
     asked.configure(local_length=10, dynamic_prompt_length=6)
+
+
+def test_a_history_is_pairs_of_texts_or_nothing(asked: FocusModel) -> None:
+    asked.configure(local_length=1000)
+    wanted: Any = asked.ask("some text", "why?", max_new_tokens=2)
+    assert asked.ask("some text", "why?", history=None, max_new_tokens=2).token_ids == wanted.token_ids
+    pairs: Any = [("what?", "a text")]
+    worded: Any = asked.ask("some text", "why?", history=(pair for pair in pairs), max_new_tokens=2)
+    assert worded.num_tokens == asked.ask("some text", "why?", history=pairs, max_new_tokens=2).num_tokens
+    assert worded.num_tokens > wanted.num_tokens
+    asked.configure(local_length=10)
+    for given in (["no"], "no", [{"role": "user", "content": "x"}], [("what?", wanted)], [("a", "b", "c")], 5):
+        with pytest.raises(InputError, match="`history` is made of pairs of texts, question and answer; got"):
+            asked.ask("some text", "why?", history=given)
+
+
+def test_a_configuration_is_one_of_transformers(asked: FocusModel) -> None:
+    with pytest.raises(ConfigurationError, match=r"must be a transformers\.GenerationConfig; got dict"):
+        asked.generate(torch.tensor([IDS]), generation_config={"max_new_tokens": 3})  # type: ignore[call-overload]
+
+
+def test_numbers_of_tokens_and_bytes_are_numbers(asked: FocusModel) -> None:
+    for count in ("300", 3.5, None):
+        with pytest.raises(InputError, match=f"`num_tokens` must be a whole number, at least one token; got {count!r}"):
+            asked.estimate(count)  # type: ignore[arg-type]
+    for size in ("4GB", -1, float("nan")):
+        for name in ("device_budget", "cpu_budget"):
+            with pytest.raises(ConfigurationError, match=f"`{name}` must be a number of bytes, 0 or more; got"):
+                asked.index(IDS, **{name: size})  # type: ignore[arg-type]
+    assert asked.index(IDS, device_budget=4e9).num_bytes() > 0  # type: ignore[arg-type]
+
+
+def test_text_that_makes_no_tokens_is_empty(asked: FocusModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = normalizers.Replace("\u200b", "")
+    monkeypatch.setattr(asked.tokenizer.backend_tokenizer, "normalizer", nothing)  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="The document is empty"):
+        asked.index("\u200b\u200b")
+
+
+def test_a_document_is_shown_in_one_line(asked: FocusModel) -> None:
+    document = asked.index("a text of many words. " * 15)
+    shown = repr(document)
+    assert document.name in shown
+    assert len(shown) < 500
+    assert "many words" not in shown
+
+
+def test_no_limit_is_the_usual_one(asked: FocusModel) -> None:
+    found: Any = asked.ask("some text", "why?", max_new_tokens=None, stop_strings=None, eos_token_id=None)  # type: ignore[call-overload]
+    assert len(found.token_ids) == 64
 
 
 def _fits(model: FocusModel, text: str, history: list[tuple[str, str]]) -> bool:

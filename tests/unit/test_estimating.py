@@ -28,15 +28,23 @@ def test_bytes_are_those_of_the_document(num_tokens: int, max_parallel_chunks: i
     assert min(found.index_seconds, found.first_token_seconds, found.next_token_seconds) > 0
 
 
+def test_bytes_count_the_bos_of_every_chunk() -> None:
+    model = tiny_model().configure(chunk_bos=True)
+    document = model.index(random_ids(250))
+    assert model.estimate(250, question_tokens=8).document_bytes == sum(document.bytes_of_tiers().values())
+
+
 @pytest.mark.parametrize("candidate_refresh", [0, 3, 1000])
 def test_every_policy_can_be_estimated(candidate_refresh: int) -> None:
     model = tiny_model().configure(candidate_refresh=candidate_refresh, local_refresh="cached")
     assert model.estimate(100, question_tokens=8, max_new_tokens=4).next_token_seconds > 0
 
 
-def test_nothing_costs_nothing_and_is_refused() -> None:
-    with pytest.raises(InputError, match="at least one token; got 0"):
-        tiny_model().estimate(0)
+@pytest.mark.parametrize("name", ["num_tokens", "question_tokens", "max_new_tokens"])
+@pytest.mark.parametrize("count", [0, -1])
+def test_nothing_costs_nothing_and_is_refused(name: str, count: int) -> None:
+    with pytest.raises(InputError, match=f"`{name}` must be a whole number, at least one token; got {count}"):
+        tiny_model().estimate(**{"num_tokens": 100, name: count})
 
 
 def test_what_cannot_fit_is_refused_with_the_setting_that_would() -> None:

@@ -1,6 +1,7 @@
 """What FocusModel refuses and keeps."""
 
 from copy import deepcopy
+from threading import Thread
 
 import pytest
 import torch
@@ -77,6 +78,19 @@ def test_a_copy_is_a_model_of_its_own() -> None:
     disturb(copy)
     assert not torch.allclose(copy(ids).logits, wanted)
     assert torch.equal(model(ids).logits, wanted)
+
+
+def test_others_wait_while_the_candidate_projections_are_taken_out() -> None:
+    model, ids, answers = tiny_model(), torch.tensor([random_ids(90)]), []
+    wanted = model(ids).logits
+    reader = Thread(target=lambda: answers.append(model(ids).logits))
+    with model.disabled() as base:
+        reader.start()
+        reader.join(timeout=0.2)
+        assert not answers
+        base(ids[:, :20])
+    reader.join()
+    assert torch.equal(answers[0], wanted)
 
 
 def test_settings_of_the_adapter_cannot_be_changed_afterwards() -> None:

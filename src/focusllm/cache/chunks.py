@@ -46,6 +46,7 @@ class ChunkBatch:
         home: Where the chunks' own keys and values can be had again; with one, they may be let go of.
         stays: Whether they stay at hand once they are, home or not.
         first_number: How many chunks of other documents come before those of this one.
+        padding: How many tokens at the start of each row are none of the chunk's; ``None``: there are none such.
     """
 
     rows: list[tuple[int, int]]
@@ -55,6 +56,7 @@ class ChunkBatch:
     home: Home | None = None
     stays: bool = True
     first_number: int = 0
+    padding: Int[Tensor, " rows"] | None = None
     _others: LayerTensors = field(default_factory=list)
 
     @property
@@ -112,8 +114,9 @@ class ChunkBatch:
     def part(self, rows: Sequence[int]) -> "ChunkBatch":
         """Return a copy of some rows, which are at hand; what is appended to it is not appended here."""
         cache = cache_from([(keys[rows], values[rows]) for keys, values in cache_tensors(self.cache)])
-        ids = None if self.candidate_ids is None else self.candidate_ids[rows]
-        return ChunkBatch([self.rows[row] for row in rows], cache, self.num_own, ids, first_number=self.first_number)
+        ids, padding = (None if one is None else one[rows] for one in (self.candidate_ids, self.padding))
+        places = [self.rows[row] for row in rows]
+        return ChunkBatch(places, cache, self.num_own, ids, first_number=self.first_number, padding=padding)
 
     def copy_for(self, sequence: int) -> "ChunkBatch":
         """Return the same chunks as those of another sequence, to be asked something else at the same time."""

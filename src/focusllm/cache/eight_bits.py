@@ -36,10 +36,12 @@ class EightBits:
 
 def to_eight_bits(states: Float[Tensor, "rows kv_heads tokens head_dim"]) -> EightBits:
     """Round keys or values to eight bits."""
-    largest = states.abs().amax(dim=-1, keepdim=True).float()
+    # In 16 bits, quotients would be rounded once before they are rounded to codes.
+    exact = states.to(torch.promote_types(states.dtype, torch.float32))
+    largest = exact.abs().amax(dim=-1, keepdim=True)
     # The smallest scale that counts keeps a token of nothing but zeros finite.
-    scales = (largest / _LARGEST).clamp(min=torch.finfo(torch.float16).tiny).to(states.dtype)
-    codes = (states / scales).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
+    scales = (largest / _LARGEST).clamp(min=torch.finfo(states.dtype).tiny).to(states.dtype)
+    codes = (exact / scales).round().clamp(-_LARGEST, _LARGEST).to(torch.int8)
     return EightBits(codes, scales)
 
 

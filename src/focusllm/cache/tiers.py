@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from focusllm.cache.memory import free_bytes
+from focusllm.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from focusllm.cache.chunks import Home, LayerTensors
@@ -28,7 +29,14 @@ class Budgets:
 
     @classmethod
     def chosen(cls, device: torch.device, device_bytes: int | None, cpu_bytes: int | None) -> "Budgets":
-        """Return the budgets of a user; ``None`` takes half of what is free, and no CPU memory beside the CPU."""
+        """Return the budgets of a user; ``None`` takes half of what is free, and no CPU memory beside the CPU.
+
+        Raises:
+            ConfigurationError: One is no number of bytes.
+        """
+        for name, given in (("device_budget", device_bytes), ("cpu_budget", cpu_bytes)):
+            if given is not None and (not isinstance(given, int | float) or not given >= 0):
+                raise ConfigurationError(f"`{name}` must be a number of bytes, 0 or more; got {given!r}.")
         if device_bytes is None:
             device_bytes = int(free_bytes(device) * _FREE_SHARE)
         if cpu_bytes is None:

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
 from focusllm.condensing.projections import CandidateProjection, is_dense
-from focusllm.config import FocusConfig
+from focusllm.config import PROJECTION_ROLES, FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
 from focusllm.files import write_text, written_atomically
 
@@ -55,7 +55,7 @@ def fingerprint_of(base: PreTrainedModel) -> str:
     family = family_of(base)
     digest = hashlib.blake2b(digest_size=16)
     for attention in attention_modules(base, family):
-        for role in family.projections:
+        for role in family.roles_in(attention, PROJECTION_ROLES):
             layer = family.projection_of(attention, role)
             layer = layer.base_layer if isinstance(layer, CandidateProjection) else layer
             if not is_dense(layer):

@@ -9,7 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from focusllm.condensing.families import attention_modules, family_of
+from focusllm.condensing.families import attention_modules, check_supported, family_of
 from focusllm.condensing.family_table import AttentionFamily
 from focusllm.condensing.projections import CandidateGate, CandidateProjection
 from focusllm.config import FocusConfig
@@ -27,31 +27,25 @@ class CandidateAdapter:
         config: Which projections candidates have, and of what rank.
 
     Raises:
-        UnsupportedModelError: The family is not supported, or a projection is not a linear layer.
+        UnsupportedModelError: The base is no causal language model, its family is not supported, or a projection is
+            not a linear layer.
         ConfigurationError: The projections that are to be trained cannot be had apart, or there are none; or the base
             is spread over several devices.
     """
 
     def __init__(self, base: PreTrainedModel, config: FocusConfig) -> None:
+        _check_language_model(base)
         _check_on_one_device(base)
         self.gate = CandidateGate()
         self._base = base
+        self._places = self._places_for(config)
+        # Until here the base may have been refused, and is as it was.
         base.requires_grad_(False)
         _settle(base)
-        self.projections: dict[str, CandidateProjection] = {}
-        self._places: dict[str, tuple[nn.Module, str]] = {}
-        attentions = attention_modules(base, self.family)
-        for layer_index, attention in enumerate(attentions):
-            is_last = layer_index == len(attentions) - 1
-            for role in self.family.roles_of(config.candidate_projections):
-                if not is_last or role in _LAST_LAYER_ROLES:
-                    attribute = self.family.attribute_of(attention, role)
-                    self._add(f"layers.{layer_index}.{role}", attention, attribute, config.rank)
-        if not self.projections:
-            raise ConfigurationError(
-                f"candidate_projections={config.candidate_projections} leave nothing to train in a base of one layer."
-            )
-        self.is_attached = False
+        self.projections = {
+            name: CandidateProjection(getattr(attention, attribute), self.gate, config.rank, base.dtype)
+            for name, (attention, attribute) in self._places.items()
+        }
         self.attach()
 
     @property
@@ -59,27 +53,49 @@ class CandidateAdapter:
         """The row of the base's architecture."""
         return family_of(self._base)
 
-    def _add(self, name: str, attention: nn.Module, attribute: str, rank: int | None) -> None:
-        layer = getattr(attention, attribute)
-        if isinstance(layer, CandidateProjection):
-            raise ConfigurationError("The base already carries candidate projections; detach them first.")
-        # Quantized layers of other libraries are not PyTorch's, but say their sizes as those do.
-        if not isinstance(layer, Conv1D) and not hasattr(layer, "in_features"):
-            raise UnsupportedModelError(f"{attribute} of {name} is a {type(layer).__name__}; a linear layer is needed.")
-        self.projections[name] = CandidateProjection(layer, self.gate, rank, self._base.dtype)
-        self._places[name] = (attention, attribute)
+    def _places_for(self, config: FocusConfig) -> dict[str, tuple[nn.Module, str]]:
+        """Return, by names like ``layers.N.ROLE``, the modules and attributes whose projections candidates have too."""
+        attentions = attention_modules(self._base, self.family)
+        places = {}
+        for layer_index, attention in enumerate(attentions):
+            is_last = layer_index == len(attentions) - 1
+            for role in self.family.roles_in(attention, config.candidate_projections):
+                if not is_last or role in _LAST_LAYER_ROLES:
+                    name, attribute = f"layers.{layer_index}.{role}", self.family.attribute_of(attention, role)
+                    _check_projection(getattr(attention, attribute), f"{attribute} of {name}")
+                    places[name] = attention, attribute
+        if not places:
+            raise ConfigurationError(
+                f"candidate_projections={config.candidate_projections} leave nothing to train in a base of one layer."
+            )
+        return places
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether the candidate projections stand in the base."""
+        return all(self._stands(name) for name in self._places)
+
+    def _stands(self, name: str) -> bool:
+        attention, attribute = self._places[name]
+        return getattr(attention, attribute) is self.projections[name]
 
     def attach(self) -> None:
-        """Put the candidate projections in place of the base's."""
+        """Put the candidate projections in place of the base's.
+
+        Raises:
+            ConfigurationError: Those of another adapter are there.
+        """
+        for name, (attention, attribute) in self._places.items():
+            if not self._stands(name):
+                _check_bare(getattr(attention, attribute))
         for name, (attention, attribute) in self._places.items():
             setattr(attention, attribute, self.projections[name])
-        self.is_attached = True
 
     def detach(self) -> None:
-        """Put the base's own projections back; the base is then exactly what it was."""
+        """Put the base's own projections back where those of this adapter stand; the base is then what it was."""
         for name, (attention, attribute) in self._places.items():
-            setattr(attention, attribute, self.projections[name].base_layer)
-        self.is_attached = False
+            if self._stands(name):
+                setattr(attention, attribute, self.projections[name].base_layer)
 
     @contextmanager
     def detached(self) -> Iterator[None]:
@@ -104,6 +120,35 @@ class CandidateAdapter:
             for name, projection in self.projections.items()
             for parameter_name, parameter in projection.candidate_parameters().items()
         }
+
+
+def _check_language_model(base: Any) -> None:
+    # A compiled model stands around the one that is meant.
+    if not isinstance(getattr(base, "_orig_mod", base), PreTrainedModel):
+        raise UnsupportedModelError(
+            f"The base must be a causal language model of transformers'; got a {type(base).__name__}. Load one by its "
+            f"name with `FocusModel.from_pretrained`; merge a LoRA of PEFT's into it first (`merge_and_unload()`)."
+        )
+    check_supported(base.config)
+    if not base.can_generate():
+        raise UnsupportedModelError(
+            f"A {type(base).__name__} gives no scores of next tokens: load the base with `AutoModelForCausalLM`."
+        )
+
+
+def _check_bare(layer: nn.Module) -> None:
+    if isinstance(layer, CandidateProjection):
+        raise ConfigurationError("The base already carries candidate projections; detach them first.")
+
+
+def _check_projection(layer: nn.Module, name: str) -> None:
+    _check_bare(layer)
+    # PEFT's layers have the weight of what they are put around, and compute something else.
+    if hasattr(layer, "base_layer"):
+        raise UnsupportedModelError(f"{name} carries an adapter: merge it into the base first (`merge_and_unload()`).")
+    # Quantized layers of other libraries are not PyTorch's, but say their sizes as those do.
+    if not isinstance(layer, Conv1D) and not hasattr(layer, "in_features"):
+        raise UnsupportedModelError(f"{name} is a {type(layer).__name__}; a linear layer is needed.")
 
 
 def _check_on_one_device(base: PreTrainedModel) -> None:

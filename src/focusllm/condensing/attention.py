@@ -7,6 +7,7 @@ instead. The kernel is the same and so, from two new tokens on, is every bit of 
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,8 @@ from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from focusllm.condensing.families import family_of
 
 _GROUPED_ATTENTION = "focus_grouped"
+# The same for rows that are padded, each in its own way.
+_PADDED_ATTENTION = "focus_grouped_padded"
 # The implementation it is the same as, and stands in for.
 _STANDS_FOR = "sdpa"
 
@@ -39,10 +42,12 @@ def attention_by(base: PreTrainedModel, implementation: str) -> Iterator[None]:
         config._attn_implementation = before
 
 
-def behind_chunks(base: PreTrainedModel) -> str:
-    """Return the implementation by which new tokens attend to what their chunk holds."""
+def behind_chunks(base: PreTrainedModel, is_padded: bool) -> str:
+    """Return the implementation by which new tokens attend to what their chunk holds, padded or not."""
     own = attention_of(base)
-    return _GROUPED_ATTENTION if own == _STANDS_FOR and family_of(base).uses_interface else own
+    if own != _STANDS_FOR or not family_of(base).uses_interface:
+        return own
+    return _PADDED_ATTENTION if is_padded else _GROUPED_ATTENTION
 
 
 def scores_of(
@@ -77,16 +82,21 @@ def _grouped_attention(
     attention_mask: Bool[Tensor, "rows 1 new all"] | None,
     *,
     scaling: float,
+    is_padded: bool = False,
     **_: Any,
 ) -> tuple[Float[Tensor, "rows new heads value_dim"], None]:
     """Compute attention; the signature is transformers' attention interface."""
     groups = query.shape[1] // key.shape[1]
     together = query.unflatten(1, (-1, groups)).flatten(2, 3)
-    # Rows of chunks hold equally many tokens: what one row's may see is what all rows' may.
-    mask = None if attention_mask is None else attention_mask[:1].repeat(1, 1, groups, 1)
+    mask = attention_mask
+    if mask is not None:
+        # Rows that hold equally many tokens may all see what the first one's may.
+        mask = (mask if is_padded else mask[:1]).repeat(1, 1, groups, 1)
     out = nn.functional.scaled_dot_product_attention(together, key, value, attn_mask=mask, scale=scaling)
     return out.unflatten(2, (groups, -1)).flatten(1, 2).transpose(1, 2), None
 
 
 AttentionInterface.register(_GROUPED_ATTENTION, _grouped_attention)
-AttentionMaskInterface.register(_GROUPED_ATTENTION, ALL_MASK_ATTENTION_FUNCTIONS[_STANDS_FOR])
+AttentionInterface.register(_PADDED_ATTENTION, partial(_grouped_attention, is_padded=True))
+for _name in (_GROUPED_ATTENTION, _PADDED_ATTENTION):
+    AttentionMaskInterface.register(_name, ALL_MASK_ATTENTION_FUNCTIONS[_STANDS_FOR])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from copy import deepcopy
 from operator import itemgetter
 from typing import Any
 
@@ -82,8 +83,8 @@ def _make_fast(base: PreTrainedModel) -> None:
         return
     base.float()
     _LOGGER.warning(
-        "This CPU has no arithmetic for %s, so float32 is used: several times as fast, in twice the memory. Set dtype "
-        "to %s to keep that.", name, name,
+        "This CPU has no arithmetic for %s, so float32 is used: several times as fast, in twice the memory. "
+        "Set dtype to %s to keep that.", name, name,
     )  # fmt: skip
 
 
@@ -162,6 +163,11 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
     if tokenizer is None:
         return ""
     rules: Any = getattr(tokenizer, "backend_tokenizer", None)
+    if rules is not None and (rules.truncation or rules.padding):
+        # How the last call wanted its texts cut or filled up, which is no rule of the next one.
+        rules = deepcopy(rules)
+        rules.no_truncation()
+        rules.no_padding()
     text = json.dumps(sorted(tokenizer.get_vocab().items())) if rules is None else rules.to_str()
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 

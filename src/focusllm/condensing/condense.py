@@ -14,7 +14,7 @@ from focusllm.cache.layers import cache_tensors, rows_of
 from focusllm.chunking import pieces
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_by, attention_of, behind_chunks
-from focusllm.condensing.families import backbone_of, key_mover_of
+from focusllm.condensing.families import backbone_of, check_keeps_states, key_mover_of
 from focusllm.errors import StateError
 
 _LOGGER = logging.getLogger(__name__)
@@ -66,22 +66,44 @@ class Condenser:
         for some in pieces(rows, rows_at_once or rows):
             last = torch.arange(1, some.stop - some.start + 1, device=token_ids.device) * new_tokens - 1
             with self._adapter.gate.open_at(last):
-                self.extend(rows_of(batch.cache, some, rows, held), token_ids[some])
+                padding = None if batch.padding is None else batch.padding[some]
+                self.extend(rows_of(batch.cache, some, rows, held), token_ids[some], padding)
         candidates = CandidateKV(
             [(keys[..., -1:, :].clone(), values[..., -1:, :].clone()) for keys, values in cache_tensors(batch.cache)]
         )
         batch.cache.crop(-1)
         batch.candidate_ids = token_ids[:, -1]
         numbers = torch.tensor([[chunk] for _, chunk in batch.places], device=token_ids.device)
-        return candidates.moved(self.mover, numbers - (held + new_tokens - 1))
+        padding = 0 if batch.padding is None else batch.padding.unsqueeze(1)
+        return candidates.moved(self.mover, numbers - (held + new_tokens - 1 - padding))
 
-    def extend(self, cache: Cache, token_ids: Int[Tensor, "rows new_tokens"]) -> None:
-        """Run new tokens through the base behind what a cache of chunks holds, and keep their keys and values."""
+    def extend(
+        self, cache: Cache, token_ids: Int[Tensor, "rows new_tokens"], padding: Int[Tensor, " rows"] | None = None
+    ) -> None:
+        """Run new tokens through the base behind what a cache of chunks holds, and keep their keys and values.
+
+        Args:
+            cache: The cache; it grows by the new tokens.
+            token_ids: The new tokens.
+            padding: How many tokens at the start of each row are nothing; ``None``: there are none such.
+
+        Raises:
+            StateError: The base keeps none; see :func:`check_keeps_states`.
+        """
+        check_keeps_states(self._base)
         self._warn_if_untrained()
         held = cache.get_seq_length()
         positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
-        with attention_by(self._base, (behind_chunks if held else attention_of)(self._base)):
-            self._backbone(input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=True)
+        options: dict[str, Tensor] = {}
+        if padding is not None:
+            places = torch.arange(held + token_ids.shape[1], device=token_ids.device)
+            options["attention_mask"] = (places >= padding.unsqueeze(1)).long()
+            positions = positions - padding.unsqueeze(1)
+        implementation = behind_chunks(self._base, padding is not None) if held else attention_of(self._base)
+        with attention_by(self._base, implementation):
+            self._backbone(
+                input_ids=token_ids, position_ids=positions, past_key_values=cache, use_cache=True, **options
+            )
 
     def _warn_if_untrained(self) -> None:
         """Say once, and before the first chunk is read, what users would otherwise wonder about."""

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from focusllm.cache.rotation import KeyMover, TableFrequencies
 from focusllm.condensing.family_table import FAMILIES, REFUSED, AttentionFamily
-from focusllm.errors import ConfigurationError, UnsupportedModelError
+from focusllm.errors import ConfigurationError, StateError, UnsupportedModelError
 
 
 def check_supported(config: Any) -> AttentionFamily:
@@ -79,14 +79,31 @@ def bytes_per_token(base: PreTrainedModel) -> int:
     config, family = base.config.get_text_config(), family_of(base)
     if "qkv" in family.projections:
         kv_heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        kv_heads = 1 if getattr(config, "multi_query", False) else kv_heads
+        # Falcons of the new architecture keep what heads share once for each of them.
+        is_shared = getattr(config, "multi_query", False) and not getattr(config, "new_decoder_architecture", False)
+        kv_heads = 1 if is_shared else kv_heads
         head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
         return 2 * kv_heads * head_dim * config.num_hidden_layers * base.dtype.itemsize
     total = 0
     for attention in attention_modules(base, family):
-        for role in family.roles_of(("k", "v")):
-            total += family.projection_of(attention, role).out_features * base.dtype.itemsize
+        roles = family.roles_in(attention, ("k", "v"))
+        width = sum(family.projection_of(attention, role).out_features for role in roles)
+        # What is both key and value is kept as both.
+        total += width * (2 if roles == ["k"] else 1) * base.dtype.itemsize
     return total
+
+
+def check_keeps_states(base: PreTrainedModel) -> None:
+    """Check that the base keeps keys and values of what it reads.
+
+    Raises:
+        StateError: It is in training mode with gradient checkpointing, under which transformers keeps none.
+    """
+    if base.training and any(getattr(module, "gradient_checkpointing", False) for module in base.modules()):
+        raise StateError(
+            "The base is in training mode with gradient checkpointing, under which it keeps no keys and values: call "
+            "`model.eval()` to read or decode, and `model.train()` to go on training."
+        )
 
 
 def window_of(base: PreTrainedModel) -> int:

@@ -92,6 +92,16 @@ class AttentionFamily:
                 found.append(role)
         return found
 
+    def roles_in(self, attention: nn.Module, wanted: Sequence[str]) -> list[str]:
+        """Return the roles that the wanted ones are in one layer.
+
+        Some layers of Gemma 4 have no projection for values: they are what the one for keys makes.
+
+        Raises:
+            ConfigurationError: See :meth:`roles_of`.
+        """
+        return [role for role in self.roles_of(wanted) if self.projection_of(attention, role) is not None]
+
     def attribute_of(self, attention: nn.Module, role: str) -> str:
         """Return the attribute of an attention module that holds the projection of a role."""
         names = self.projections[role].split("/")

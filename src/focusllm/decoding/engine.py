@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.cache.gathering import gathered
 from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
 from focusllm.chunking import SplitSequence, block, pieces, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
@@ -21,6 +22,7 @@ from focusllm.condensing.families import window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room
+from focusllm.decoding.modes import without_gradients
 from focusllm.decoding.plans import ChunkPlanner
 from focusllm.decoding.ranks import Made, Ranks
 from focusllm.decoding.recording import AttentionRecord, can_record, recorded
@@ -78,7 +80,6 @@ class FocusEngine:
         cut = (self.config.chunk_length, self.config.local_length, self.config.chunk_overlap)
         return [split_sequence(row, self.window - new_tokens, *cut) for row in rows]
 
-    @torch.no_grad()
     def prefill(self, sequences: Sequence[SplitSequence], progress: Progress | None = None) -> FocusState:
         """Read all chunks, condense them and run the local contexts.
 
@@ -96,7 +97,7 @@ class FocusEngine:
         return self.ask(sequences, chunks)
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def index(
         self,
         documents: Sequence[Sequence[Sequence[int]]],
@@ -137,7 +138,7 @@ class FocusEngine:
         return chunks
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def ask(self, sequences: Sequence[SplitSequence], chunks: ChunkCache, records: bool = False) -> FocusState:
         """Condense chunks that were read before for what the local contexts ask, and run these.
 
@@ -148,18 +149,19 @@ class FocusEngine:
         """
         for batch in chunks.batches:
             batch.forget_question()
+        prompts = [self._prompt(sequence) for sequence in sequences]
+        chunks = gathered(chunks, list(map(len, prompts)), self.device, self.planner.max_parallel_chunks)
         made: Made = []
         for batch in chunks.visit(self.device):
-            rows = torch.tensor([self._prompt(sequences[sequence]) for sequence, _ in batch.places], device=self.device)
-            at_once = self.planner.rows_at_once(rows.shape[1])
-            made.append((batch.places, self._condenser.condense(batch, rows, at_once)))
+            rows = torch.tensor([prompts[sequence] for sequence, _ in batch.places], device=self.device)
+            made.append((batch.places, self._condenser.condense(batch, rows, self.planner.rows_at_once(rows.shape[1]))))
         records = records or self.config.focus_share is not None
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences), records=records)
         self._run_locals(state, self.ranks.gathered(made), new_tokens=None)
         return state
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it; the old state must not be used again.
 
@@ -180,7 +182,7 @@ class FocusEngine:
         return after
 
     @in_turn
-    @torch.no_grad()
+    @without_gradients
     def score(self, state: FocusState, rows: Sequence[Sequence[int]]) -> list[TokenScores]:
         """Score runs of tokens that each go on from a state of one sequence, which must not be used again.
 

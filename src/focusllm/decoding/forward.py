@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
 from focusllm.condensing.attention import attention_of
-from focusllm.condensing.families import candidates_in_sight, layer_windows
+from focusllm.condensing.families import candidates_in_sight, check_keeps_states, layer_windows
 from focusllm.errors import ConfigurationError
 
 # Positions that get scores. One would do, but a product with a single row takes another kernel, whose rounding
@@ -43,7 +43,10 @@ def focus_forward(
 
     Raises:
         ConfigurationError: Candidates would slide out of a window, and the base's attention takes no mask.
+        StateError: The base keeps no keys and values; see :func:`check_keeps_states`.
     """
+    if cache is not None:
+        check_keeps_states(base)
     held = 0 if cache is None else cache.get_seq_length()
     positions = torch.arange(held, held + token_ids.shape[1], device=token_ids.device).expand(token_ids.shape)
     call: Any = base

@@ -1,15 +1,15 @@
 """Decoding with transformers' own ``generate``: its sampling, processors and stop conditions over our steps."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from copy import deepcopy
+from copy import copy
 from typing import Any
 
 import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, PreTrainedTokenizerBase
-from transformers.generation.configuration_utils import GenerationMode
 from transformers.generation.utils import GenerateBeamDecoderOnlyOutput, GenerateDecoderOnlyOutput
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
@@ -17,90 +17,13 @@ from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.limits import check_room
+from focusllm.decoding.modes import without_gradients
 from focusllm.decoding.padding import unpadded_rows
 from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, FocusError
 
-_MODES = (
-    GenerationMode.GREEDY_SEARCH,
-    GenerationMode.SAMPLE,
-    GenerationMode.BEAM_SEARCH,
-    GenerationMode.BEAM_SAMPLE,
-)
-_DEFAULT_NEW_TOKENS = 64
 # What transformers returns, with its new tokens only.
 GenerationOutput = GenerateDecoderOnlyOutput | GenerateBeamDecoderOnlyOutput
-_EXTRAS = ("streamer", "logits_processor", "stopping_criteria")
-# What would need of a model what is not there to be had, by its values that ask for nothing.
-_UNSUPPORTED: dict[str, tuple[object, ...]] = {
-    "guidance_scale": (None, 1), "token_healing": (None, False), "output_attentions": (None, False),
-    "output_hidden_states": (None, False),
-}  # fmt: skip
-
-
-def generation_config_for(
-    base: Any, given: GenerationConfig | None, settings: Mapping[str, Any], pad_token_id: int | None
-) -> GenerationConfig:
-    """Return the base's own generation configuration, or the given one, with some settings replaced.
-
-    Raises:
-        ConfigurationError: A name is unknown, or values are out of range or contradict one another.
-    """
-    config = deepcopy(base.generation_config if given is None else given)
-    if given is None:
-        # Of a base, it is the length of its window or less.
-        config.max_length = None
-    try:
-        unknown = config.update(**settings)
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-    stops = config.stop_strings
-    config.stop_strings = [stops] if isinstance(stops, str) and stops else list(stops or ()) or None
-    if unknown:
-        raise ConfigurationError(
-            f"{', '.join(map(repr, unknown))} is not a setting of generation. Accepted are the fields of "
-            f"transformers.GenerationConfig, {', '.join(_EXTRAS)} and seed."
-        )
-    if config.max_new_tokens is None:
-        config.max_new_tokens = _DEFAULT_NEW_TOKENS
-    ends: Any = config.eos_token_id
-    # As for transformers, what ends an answer pads it where there is nothing else.
-    padding = (config.pad_token_id, pad_token_id, *(ends if isinstance(ends, list) else [ends]))
-    config.pad_token_id = next((token for token in padding if token is not None), 0)
-    try:
-        config.validate(strict=True, user_set_attributes=set(settings))
-    except ValueError as error:
-        raise ConfigurationError(str(error)) from error
-    _check_ranges(config)
-    if config.get_generation_mode() not in _MODES:
-        raise ConfigurationError(
-            f"Decoding by {config.get_generation_mode().value} is not supported; use greedy decoding, "
-            f"sampling or beams (`do_sample`, `num_beams`)."
-        )
-    # The state is ours: there is no cache that transformers could make or cut.
-    config.use_cache = False
-    return config
-
-
-def _check_ranges(config: GenerationConfig) -> None:
-    """Refuse what transformers would pass over, or stumble over later."""
-    if config.top_p is not None and not 0 < config.top_p <= 1:
-        raise ConfigurationError(f"`top_p` must be above 0 and at most 1; got {config.top_p}.")
-    if config.num_beams is not None and config.num_beams < 1:
-        raise ConfigurationError(f"`num_beams` must be at least 1; got {config.num_beams}.")
-    if config.max_length is not None:
-        raise ConfigurationError(
-            f"`max_length` ({config.max_length}) would count the prompt, too, however long: give `max_new_tokens`."
-        )
-    for name, off in _UNSUPPORTED.items():
-        if (value := getattr(config, name, None)) not in off:
-            raise ConfigurationError(f"`{name}` is not supported; got {value!r}. Leave it out.")
-
-
-def extras_of(settings: dict[str, Any]) -> dict[str, Any]:
-    """Take what is not a field of a generation configuration, but given along with those, out of settings."""
-    given = {name: settings.pop(name, None) for name in _EXTRAS}
-    return {name: value for name, value in given.items() if value is not None}
 
 
 class FocusGenerator(GenerationMixin):
@@ -126,8 +49,11 @@ class FocusGenerator(GenerationMixin):
         progress: Progress | None = None,
         observe: Callable[[FocusState], None] | None = None,
     ) -> None:
-        self.config = engine.base.config
-        self.generation_config = engine.base.generation_config
+        self.config: Any = copy(engine.base.config)
+        # What fits the window is checked here; sequences beyond it are no reason for transformers to warn.
+        self.config.max_position_embeddings = sys.maxsize
+        # What is asked for comes with every call, whole.
+        self.generation_config = GenerationConfig()
         self.device = engine.device
         self.turns = engine.turns
         self._engine, self._sequences, self._chunks = engine, sequences, chunks
@@ -157,10 +83,17 @@ class FocusGenerator(GenerationMixin):
         """Return the seed of the draws, the same in all processes that share the chunks."""
         return self._engine.ranks.agreed_seed(seed) if config.do_sample else seed
 
-    def prepare_inputs_for_generation(self, input_ids: Tensor, **_: Any) -> dict[str, Tensor]:  # type: ignore[override]
-        """Hand on the tokens so far."""
+    def _prepare_generation_config(self, generation_config: Any, **others: Any) -> tuple[Any, dict[str, Any]]:
+        """Take a configuration as it was made: filled in again, what a user has turned off would be on."""
+        return generation_config, others
+
+    def prepare_inputs_for_generation(  # type: ignore[override]
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any
+    ) -> dict[str, Tensor]:
+        """Hand on the tokens so far; which of them are padding is known from the first."""
         return {"input_ids": input_ids}
 
+    @without_gradients
     def forward(self, input_ids: Int[Tensor, "rows so_far"], return_dict: bool = True) -> CausalLMOutputWithPast:
         """Return the scores of the next tokens; the tokens so far grow by one from call to call.
 
@@ -228,12 +161,13 @@ def decode(
     generator.check_room(config.max_new_tokens)
     width = max(map(len, prompts))
     rows = [[config.pad_token_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
-    ids = torch.tensor(rows, device=generator.device)
+    masks = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+    ids, mask = (torch.tensor(some, device=generator.device) for some in (rows, masks))
     config.return_dict_in_generate = True
     model: Any = generator
     with generator.turns, _seeded(generator.agreed_seed(seed, config), generator.device):
         try:
-            output = model.generate(ids, generation_config=config, tokenizer=tokenizer, **extras)
+            output = model.generate(ids, attention_mask=mask, generation_config=config, tokenizer=tokenizer, **extras)
         except ValueError as error:
             # Settings are checked by what they make, before the first pass; our own errors say enough.
             if isinstance(error, FocusError) or generator.state is not None:

@@ -11,7 +11,7 @@ from focusllm.errors import InputError
 _WHOLE_NUMBERS = (torch.int64, torch.int32)
 
 
-def unpadded_rows(input_ids: Any, attention_mask: Tensor | None, vocabulary: int) -> list[list[int]]:
+def unpadded_rows(input_ids: Any, attention_mask: Any, vocabulary: int) -> list[list[int]]:
     """Return the tokens of each sequence that are not padding, whichever side that is on.
 
     Args:
@@ -31,10 +31,10 @@ def unpadded_rows(input_ids: Any, attention_mask: Tensor | None, vocabulary: int
         )
     rows: list[list[int]] = input_ids.tolist()
     if attention_mask is not None:
-        if attention_mask.shape != input_ids.shape:
+        if not isinstance(attention_mask, Tensor) or attention_mask.shape != input_ids.shape:
+            found = tuple(attention_mask.shape) if isinstance(attention_mask, Tensor) else type(attention_mask).__name__
             raise InputError(
-                f"`attention_mask` must have the shape of `input_ids`, {tuple(input_ids.shape)}; "
-                f"got {tuple(attention_mask.shape)}."
+                f"`attention_mask` must be a tensor in the shape of `input_ids`, {tuple(input_ids.shape)}; got {found}."
             )
         masks = attention_mask.tolist()
         rows = [

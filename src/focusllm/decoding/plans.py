@@ -54,7 +54,7 @@ class ChunkPlanner:
         if max_parallel_chunks is not None and max_parallel_chunks < 1:
             raise ConfigurationError(f"`max_parallel_chunks` must be at least 1; got {max_parallel_chunks}.")
         self._base = base
-        self._max_parallel_chunks = max_parallel_chunks
+        self.max_parallel_chunks = max_parallel_chunks
 
     def plan(
         self, documents: Sequence[Sequence[Sequence[int]]], prompt_lengths: Sequence[int], places: Sequence[Place]
@@ -70,14 +70,14 @@ class ChunkPlanner:
         for (length, prompt_length), group in groupby(sorted(places, key=lengths.__getitem__), lengths.__getitem__):
             members = list(group)
             at_once = self.rows_at_once(length + prompt_length)
-            together = self._max_parallel_chunks or self._num_together(length, at_once)
+            together = self.max_parallel_chunks or self._num_together(length, at_once)
             for start in range(0, len(members), together):
                 yield ReadingPlan(members[start : start + together], length, prompt_length, at_once)
 
     def rows_at_once(self, new_tokens: int) -> int:
         """Return how many chunks go through the base at once with so many new tokens each."""
-        if self._max_parallel_chunks:
-            return self._max_parallel_chunks
+        if self.max_parallel_chunks:
+            return self.max_parallel_chunks
         device = next(self._base.parameters()).device
         affordable = int(free_bytes(device) * _PASSING_SHARE) // _passing_bytes(self._base)
         return max(min(_TOKENS_AT_ONCE.get(device.type, 65536), affordable) // new_tokens, 1)

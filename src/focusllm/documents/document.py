@@ -53,14 +53,14 @@ class FocusDocument:
     """
 
     name: str
-    token_ids: Sequence[int]
+    token_ids: Sequence[int] = field(repr=False)
     chunk_length: int
     chunk_overlap: int
     identity: Identity
-    text: str | None = None
-    starts: Sequence[int] = ()
-    cache: ChunkCache | None = None
-    chunks: tuple[Sequence[int], ...] = field(init=False)
+    text: str | None = field(default=None, repr=False)
+    starts: Sequence[int] = field(default=(), repr=False)
+    cache: ChunkCache | None = field(default=None, repr=False)
+    chunks: tuple[Sequence[int], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.chunks = cut_into_chunks(self.token_ids, self.chunk_length, self.chunk_overlap)

@@ -94,12 +94,12 @@ class DocumentFolder:
         """Return the batches that are in the folder, away until they are needed."""
         return _batches(self._path, self._manifest, {shard.file for shard in self._manifest.shards()})
 
-    def write(self, batch: ChunkBatch) -> None:
-        """Write a batch of chunks; from now on it can be let go of."""
+    def write(self, batch: ChunkBatch) -> ShardHome:
+        """Write a batch of chunks and return where it can be had from."""
         shards = [self._write_shard(batch, rows.start, rows.stop) for rows in _shard_rows(batch)]
         self._manifest.batches.append(shards)
         write_manifest(self._path, self._manifest)
-        batch.home = ShardHome(self._path, shards)
+        return ShardHome(self._path, shards)
 
     def finish(self) -> None:
         """Remove files that nothing refers to: shards of an earlier text, and what runs that were cut left behind."""

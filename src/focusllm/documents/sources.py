@@ -20,7 +20,9 @@ _NAMED = (str, Path, FocusDocument)
 def listed_sources(given: Source | Sequence[Source]) -> list[Source]:
     """Return documents as a list, also where there is but one; a row of token ids is one document."""
     # Arrays of NumPy are known by what they share with tensors.
-    is_row = hasattr(given, "tolist") or (isinstance(given, Sequence) and bool(given) and isinstance(given[0], int))
+    is_row = hasattr(given, "tolist") or (
+        isinstance(given, Sequence) and bool(given) and isinstance(given[0], Integral)
+    )
     several: Any = given
     is_one = is_row or isinstance(given, _NAMED) or not isinstance(given, Sequence)
     return [several] if is_one else list(several)

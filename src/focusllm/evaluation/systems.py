@@ -9,7 +9,8 @@ from focusllm.chunking import SplitSequence, block
 from focusllm.condensing.bases import pad_token_id_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine
-from focusllm.decoding.generate import FocusGenerator, decode, generation_config_for
+from focusllm.decoding.generate import FocusGenerator, decode
+from focusllm.decoding.settings import generation_config_for
 from focusllm.evaluation.baselines import StreamingSystem, StretchedSystem, TruncatedSystem
 from focusllm.evaluation.chunk_baselines import BestChunkSystem, RetrievalSystem
 from focusllm.evaluation.ending import OWN_ENDS, Ending

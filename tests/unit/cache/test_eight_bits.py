@@ -20,5 +20,15 @@ def test_no_value_is_off_by_more_than_half_a_code(dtype: torch.dtype) -> None:
     assert rounded.restored().dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("size", [20.0, 1e-6])
+def test_every_code_is_the_nearest_one(dtype: torch.dtype, size: float) -> None:
+    states = (torch.randn(3, 2, 50, 64) * size).to(dtype)
+    rounded = to_eight_bits(states)
+    scales = rounded.scales.double()
+    assert ((rounded.codes * scales - states.double()).abs() <= 0.5001 * scales).all()
+    assert (rounded.codes.abs().amax(dim=-1) >= 126).all()
+
+
 def test_nothing_stays_nothing() -> None:
     assert torch.equal(to_eight_bits(torch.zeros(1, 1, 2, 4)).restored(), torch.zeros(1, 1, 2, 4))

@@ -16,7 +16,7 @@ def test_it_is_the_base_s_own(dtype: torch.dtype, new_tokens: int) -> None:
     held = torch.tensor([random_ids(40, seed) for seed in range(3)])
     new = torch.tensor([random_ids(new_tokens, seed + 9) for seed in range(3)])
     states = []
-    for implementation in (base.config._attn_implementation, behind_chunks(base)):
+    for implementation in (base.config._attn_implementation, behind_chunks(base, is_padded=False)):
         cache = DynamicCache()
         base(input_ids=held, past_key_values=cache)
         with attention_by(base, implementation):
@@ -31,5 +31,5 @@ def test_it_stands_in_for_one_implementation_only_and_the_base_s_own_comes_back(
     base = tiny_base("llama")
     own = base.config._attn_implementation
     with attention_by(base, "eager"):
-        assert behind_chunks(base) == "eager"
-    assert base.config._attn_implementation == own != behind_chunks(base)
+        assert behind_chunks(base, is_padded=False) == "eager"
+    assert base.config._attn_implementation == own != behind_chunks(base, is_padded=False)

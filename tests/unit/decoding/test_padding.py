@@ -22,6 +22,14 @@ def test_what_is_no_batch_of_token_ids_is_refused(ids: Any) -> None:
         unpadded_rows(ids, None, 10)
 
 
+@pytest.mark.parametrize("mask", [[[1, 1, 1], [1, 1, 1]], torch.ones(2, 2)], ids=("list", "narrow"))
+def test_what_is_no_mask_of_the_batch_is_refused(mask: Any) -> None:
+    with pytest.raises(
+        InputError, match=r"must be a tensor in the shape of `input_ids`, \(2, 3\); got (list|\(2, 2\))"
+    ):
+        unpadded_rows(IDS, mask, 10)
+
+
 def test_tokens_beyond_the_vocabulary_are_refused_unless_they_are_padding() -> None:
     strange = torch.tensor([[-100, 6, 7], [8, 9, 10]])
     assert unpadded_rows(strange, torch.tensor([[0, 1, 1], [1, 1, 0]]), 10) == [[6, 7], [8, 9]]

@@ -117,6 +117,28 @@ def test_a_loaded_document_can_be_saved_elsewhere(tmp_path: Path) -> None:
     assert torch.equal(scores(model, model.load_document(tmp_path / "second")), wanted)
 
 
+@pytest.mark.parametrize("chunk_kv", ["model", "int8"])
+def test_a_document_stays_where_it_is_when_it_is_saved(tmp_path: Path, chunk_kv: str) -> None:
+    model = small_batches(chunk_kv=chunk_kv)
+    for budgets in ({}, {"device_budget": 0, "cpu_budget": 2**30}):
+        document = model.index(TEXT, **budgets)
+        wanted, tiers = scores(model, document), document.bytes_of_tiers()
+        document.save(tmp_path / "saved")
+        shutil.rmtree(tmp_path / "saved")
+        assert document.bytes_of_tiers() == tiers
+        assert torch.equal(scores(model, document), wanted)
+
+
+def test_how_a_tokenizer_was_called_before_is_no_part_of_it(tmp_path: Path) -> None:
+    models = [FocusModel(tiny_base(vocab_size=259), SMALL, tiny_tokenizer()).eval() for _ in range(3)]
+    models[0].index("a text of many words. " * 15, tmp_path / "d")
+    for model, options in zip(models[1:], ({"padding": True}, {"truncation": True, "max_length": 4}), strict=True):
+        assert model.tokenizer is not None
+        model.tokenizer(["short", "a longer one"], **options)
+        assert model.load_document(tmp_path / "d").num_chunks > 0
+        assert model.tokenizer.backend_tokenizer.truncation or model.tokenizer.backend_tokenizer.padding
+
+
 def test_only_the_owner_may_read(tmp_path: Path) -> None:
     tiny_model().index(TEXT, tmp_path / "d")
     files = list((tmp_path / "d").iterdir())
