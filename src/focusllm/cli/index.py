@@ -63,7 +63,7 @@ def index(
         say(
             f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks; {tokens_read:,} tokens read in "
             f"{seconds:.1f} s ({tokens_read / seconds:,.0f}/s), {kept:,} were there already. {size / 1e6:,.0f} MB in "
-            f"{folder}/; it tells as much as the text, and only you can read it."
+            f"{folder}/; it reveals as much as the text does, and only you can read it."
         )
 
 

@@ -26,7 +26,7 @@ def train(
 ) -> None:
     """Train an adapter as a recipe says, or resume an interrupted run of it.
 
-    Example: focusllm train --config recipes/tiny/adapter.yaml steps=500
+    Example: focusllm train --config recipes/tiny/adapter.yaml base=bundled steps=500
     """
     try:
         from focusllm.training.dry_run import dry_run
