@@ -5,7 +5,7 @@ import random
 
 from side_by_side import Figures, compare, real_tokens, timed
 
-WAYS = ("one document", "many documents", "many documents, a chunk at a time")
+WAYS = ("one document", "many documents", "chunk by chunk")
 COLUMNS = {
     "first_token": ("question to first token, s", 1.0, 3),
     "each_next": ("each next token, s", 1.0, 3),
@@ -18,7 +18,7 @@ def ask(way: str, options: argparse.Namespace) -> Figures:
     """Index documents and time a question about all of them."""
     from focusllm import FocusModel
 
-    at_once = 1 if way.endswith("at a time") else None
+    at_once = 1 if way == WAYS[2] else None
     model = FocusModel.from_pretrained(config={"local_refresh": "cached"}, max_parallel_chunks=at_once)
     rng = random.Random(0)
     lengths = [rng.randint(options.shortest, options.longest) for _ in range(options.documents)]

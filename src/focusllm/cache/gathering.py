@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
-from focusllm.cache.layers import SLACK, cache_from
+from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.cache.layers import SLACK, growing_cache
 
 # So many batches are passed through one by one: a single document has no more.
 _FEW_BATCHES = 4
@@ -74,18 +74,15 @@ def _alike(batches: Sequence[ChunkBatch], most_rows: int | None) -> Iterator[lis
 def _joined(group: Sequence[ChunkBatch], device: torch.device, room: int) -> ChunkBatch:
     longest = group[-1].num_own
     kept = [batch.own_tensors() if batch.away is None else batch.away.load() for batch in group]
-    layers: LayerTensors = [
-        (
-            _padded([keys for keys, _ in layer], longest, device),
-            _padded([values for _, values in layer], longest, device),
-        )
-        for layer in zip(*kept, strict=True)
-    ]
+    cache = growing_cache(room)
+    for index, layer in enumerate(zip(*kept, strict=True)):
+        keys, values = (_padded(states, longest, device) for states in zip(*layer, strict=True))
+        cache.update(keys, values, index)
     padding = [longest - batch.num_own for batch in group for _ in batch.rows]
     return ChunkBatch(
         # Numbered as in the whole sequence already.
         [place for batch in group for place in batch.places],
-        cache_from(layers, room),
+        cache,
         num_own=longest,
         padding=torch.tensor(padding, device=device) if any(padding) else None,
     )
