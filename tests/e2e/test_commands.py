@@ -162,6 +162,9 @@ def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path
     assert "--local-refresh cached --candidate-refresh 16 --focus-share 0.99" in run.out
     book.write_text(TEXT[:3000])
     assert "3,000 tokens in 30 chunks" in command("estimate", book, "--model", base, *OPTIONS).out
+    folder = book.with_name("indexed")
+    assert command("index", book, "-o", folder, "--model", base, *OPTIONS).status == 0
+    assert "3,000 tokens in 30 chunks" in command("estimate", folder, "--model", base, *OPTIONS).out
     run = command("estimate", "nothing.txt", "--model", base)
     assert (run.status, run.err.startswith("Error: There is no file 'nothing.txt'")) == (1, True)
 

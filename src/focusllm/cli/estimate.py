@@ -20,7 +20,11 @@ POLICIES: tuple[dict[str, Any], ...] = (
 
 def estimate(
     document: Annotated[
-        str, typer.Argument(metavar="FILE|TOKENS", help="A text file, or a number of tokens; K for 1,024.")
+        str,
+        typer.Argument(
+            metavar="FILE|TOKENS",
+            help="A text file, a folder made by `focusllm index`, or a number of tokens; K for 1,024.",
+        ),
     ],
     model: loading.Model = None,
     adapter: loading.Adapter = None,
@@ -39,7 +43,7 @@ def estimate(
     """
     from focusllm.documents.text import text_of
 
-    number = _number(document)
+    number, dtype = _number(document), loading.dtype_for([document], dtype)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks,
         chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
@@ -68,10 +72,13 @@ def estimate(
 
 
 def _number(document: str) -> int | None:
-    """Return the number of tokens that was given; ``None`` where a file was."""
+    """Return the number of tokens that was given, or that an indexed document has; ``None`` where a file was given."""
+    from focusllm.documents.manifest import read_manifest
+
     try:
         return loading.parse_length(document)
     except ConfigurationError:
-        if not Path(document).exists():
+        path = Path(document)
+        if not path.exists():
             raise InputError(f"There is no file {document!r}, and it is not a number of tokens.") from None
-        return None
+        return read_manifest(path).num_tokens if path.is_dir() else None
