@@ -15,7 +15,7 @@ from focusllm.cache.layers import cache_tensors
 from focusllm.checking.families import check_config, largest_difference_to_two_models
 from focusllm.condensing import family_table
 from focusllm.condensing.adapter_files import QUANTIZED, load_adapter, read_adapter_record
-from focusllm.condensing.families import attention_modules, bytes_per_token, layer_windows
+from focusllm.condensing.families import attention_modules, bytes_per_token, check_supported, layer_windows
 from focusllm.condensing.family_table import FAMILIES
 from focusllm.decoding.forward import _masks
 from focusllm.decoding.recording import can_record
@@ -228,6 +228,28 @@ def test_a_model_type_that_is_not_listed_is_graded_by_trying(family: str, monkey
     for name in ("attention", "layers", "rotary", "pairs_neighbors", "rotates_values"):
         assert getattr(found.family, name) == getattr(row, name)
     assert family not in FAMILIES
+
+
+@pytest.mark.parametrize("family", ["falcon", "gpt_neo", "gemma4_text", "exaone_moe", "gpt_oss", "smollm3"])
+def test_models_as_they_are_published_are_graded_as_the_table_says(family: str) -> None:
+    """Lists with an entry for each of many layers, values made of others, no BOS."""
+    found = check_config(CONFIG_MAPPING[family]())
+    assert (found.grade, found.reason[:26]) in (("exact", ""), ("inference only", "the packed training pass f"))
+    assert (found.grade == "exact") == FAMILIES[family].is_trainable
+
+
+def test_what_reads_more_than_text_is_refused_by_naming_its_text_part() -> None:
+    config = CONFIG_MAPPING["gemma3"]()
+    # Nothing is built: its text part would be of full size.
+    assert check_config(config).reason == "it reads more than text; its text part is of type gemma3_text"
+    with pytest.raises(UnsupportedModelError, match=r"'gemma3' reads more than text.*'gemma3_text', is supported as"):
+        check_supported(config)
+    with pytest.raises(UnsupportedModelError, match="'qwen2_vl_text', is not supported either"):
+        check_supported(CONFIG_MAPPING["qwen2_vl"]())
+
+
+def test_what_cannot_be_made_small_is_not_made() -> None:
+    assert "weights remain with all sizes of known names made small" in check_config(CONFIG_MAPPING["git"]()).reason
 
 
 def test_what_cannot_be_wrapped_is_refused_with_a_reason() -> None:

@@ -79,6 +79,28 @@ def test_a_lora_that_peft_trained_becomes_an_adapter(tmp_path: Path) -> None:
         assert (values - their_values[:, :, -1:]).abs().max() <= 1e-5 * values.abs().max()
 
 
+def test_a_lora_of_linear_layers_that_keep_their_weight_the_other_way_round(tmp_path: Path) -> None:
+    """As GPT-2's: PEFT sets `fan_in_fan_out`, which matters to nothing but merging."""
+    settings = LoraConfig(r=2, target_modules=["c_attn"], fan_in_fan_out=True, init_lora_weights=False)
+    theirs = get_peft_model(tiny_base("gpt2", torch.float32), settings).eval()
+    theirs.save_pretrained(tmp_path)
+    base = tiny_base("gpt2", torch.float32)
+    found, weights = read_peft(tmp_path, base)
+    model = FocusModel(base, replace(SMALL, **found)).eval()
+    fill_parameters(model.adapter, weights, "the LoRA")
+    states = torch.randn(1, 5, 32)
+    with torch.no_grad(), model.adapter.gate.open_at(torch.tensor([4])):
+        ours = base.transformer.h[0].attn.c_attn(states)[:, -1]
+        assert torch.allclose(ours, theirs.base_model.model.transformer.h[0].attn.c_attn(states)[:, -1], rtol=1e-5)
+
+
+def test_a_lora_of_a_base_that_peft_has_changed_is_refused(tmp_path: Path) -> None:
+    settings = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa", task_type="CAUSAL_LM")
+    get_peft_model(tiny_base(dtype=torch.float32), settings).save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match=r"init_lora_weights='pissa'.*path_initial_model_for_weight_conversion"):
+        read_peft(tmp_path, tiny_base(dtype=torch.float32))
+
+
 def test_what_cannot_be_converted_says_why(tmp_path: Path) -> None:
     full = tiny_model()
     with pytest.raises(ConfigurationError, match="full projections"):
@@ -98,5 +120,8 @@ def test_what_cannot_be_converted_says_why(tmp_path: Path) -> None:
     with pytest.raises(AdapterError, match="no attention projection of this base"):
         read_peft(tmp_path, tiny_base("gpt2"))
     (tmp_path / "adapter_model.safetensors").write_bytes(b"no")
-    with pytest.raises(AdapterError, match="not a readable safetensors file"):
+    with pytest.raises(AdapterError, match=r"not a readable safetensors file .*Fetch it again"):
+        read_peft(tmp_path, model.base)
+    (tmp_path / "adapter_model.safetensors").rename(tmp_path / "adapter_model.bin")
+    with pytest.raises(AdapterError, match=r"not a readable safetensors file .*pickles, which are not read"):
         read_peft(tmp_path, model.base)

@@ -17,7 +17,7 @@ from transformers.pytorch_utils import Conv1D
 
 from focusllm.checking.two_models import TwoModels
 from focusllm.chunking import SplitSequence
-from focusllm.condensing.families import backbone_of, layer_windows
+from focusllm.condensing.families import backbone_of, layer_windows, text_part_of
 from focusllm.condensing.family_table import FAMILIES, REFUSED, AttentionFamily, trying
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine
@@ -40,8 +40,12 @@ _SMALL = {
     "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 24, "n_group": 1, "topk_group": 1,
     "first_k_dense_replace": 1, "n_shared_experts": 1, "shared_expert_intermediate_size": 24, "q_lora_rank": 12,
     "kv_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 12, "ffn_dim": 48, "d_model": 32,
-    "n_inner": 48, "rotary_dim": 4, "pad_token_id": 0, "bos_token_id": _BOS, "eos_token_id": 2,
+    "n_inner": 48, "rotary_dim": 4, "hidden_size_per_layer_input": 8, "vocab_size_per_layer_input": 97,
+    "global_head_dim": 16, "num_global_key_value_heads": 1, "top_k_experts": 2, "window_size": 64,
+    "attention_types": [[["global", "local", "global"], 1]], "pad_token_id": 0, "eos_token_id": 2,
 }  # fmt: skip
+# More, and a configuration has sizes of names that are not known here.
+_MOST_WEIGHTS = 5_000_000
 # Names of projections that go together, as families have them.
 _PROJECTIONS: tuple[dict[str, str], ...] = (
     {"q": "q_proj", "k": "k_proj", "v": "v_proj", "o": "o_proj"},
@@ -76,6 +80,8 @@ def check_config(config: PreTrainedConfig) -> FamilyCheck:
     model_type: str = config.model_type
     if model_type in REFUSED:
         return FamilyCheck(model_type, "refused", REFUSED[model_type], None)
+    if (part := text_part_of(config)) is not None:
+        return FamilyCheck(model_type, "refused", f"it reads more than text; its text part is of type {part}", None)
     try:
         base = tiny_base_of(config)
     except Exception as error:
@@ -99,21 +105,43 @@ def tiny_base_of(config: PreTrainedConfig) -> nn.Module:
     Raises:
         ValueError: The architecture cannot be made with such sizes; what else its own code raises.
     """
-    kept = {name: value for name, value in _SMALL.items() if getattr(config, name, None) is not None}
-    if kept.get("num_key_value_heads") and config.num_key_value_heads == config.num_attention_heads:
-        kept["num_key_value_heads"] = kept["num_attention_heads"]
-    values = config.to_dict()
-    for name in ("layer_types", "rope_parameters", "rope_scaling"):
-        values.pop(name, None)
-    if values.get("sliding_window"):
-        kept["sliding_window"] = 64
+    small = type(config)(**_small_values(config))
+    with torch.device("meta"):
+        num_weights = sum(parameter.numel() for parameter in _made(small).parameters())
+    if num_weights > _MOST_WEIGHTS:
+        raise ValueError(f"{num_weights:,} weights remain with all sizes of known names made small")
     torch.manual_seed(7)
-    base = _made(type(config)(**{**values, **kept}))
+    base = _made(small)
     with torch.no_grad():
         for parameter in base.parameters():
             # Wide enough for attention to matter.
             parameter.mul_(4) if parameter.dim() > 1 else parameter.add_(torch.randn_like(parameter) * 0.1)
     return base
+
+
+def _small_values(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return a configuration's values, without what makes a model large and what there is one of for each layer."""
+    values = config.to_dict()
+    kept = {name: value for name, value in _SMALL.items() if _has(config, values, name)} | {"bos_token_id": _BOS}
+    if kept.get("num_key_value_heads") and config.num_key_value_heads == config.num_attention_heads:
+        kept["num_key_value_heads"] = kept["num_attention_heads"]
+    if values.get("sliding_window"):
+        kept["sliding_window"] = 64
+    one_a_layer = [name for name, value in values.items() if _length(value) == config.num_hidden_layers]
+    dropped = ("layer_types", "per_layer_config", "rope_parameters", "rope_scaling", *one_a_layer)
+    return {name: value for name, value in values.items() if name not in dropped} | kept
+
+
+def _has(config: PreTrainedConfig, values: dict[str, Any], name: str) -> bool:
+    if name in values:
+        return values[name] is not None
+    made = getattr(type(config), name, None)
+    is_fixed = isinstance(made, property) and made.fset is None
+    return not is_fixed and getattr(config, name, None) is not None
+
+
+def _length(value: object) -> int:
+    return len(value) if isinstance(value, list) else 0
 
 
 def largest_difference_to_two_models(model: FocusModel, num_steps: int) -> float:

@@ -48,9 +48,10 @@ class AdapterRecord:
 
 
 def fingerprint_of(base: PreTrainedModel) -> str:
-    """Identify a base by its attention weights, the same whether it was loaded in 16 or in 32 bits.
+    """Identify a base by its attention weights, the same whether it was loaded in bfloat16 or in 32 bits.
 
-    A quantized one has nothing to tell it by but that it is quantized.
+    In float16 it is the same only where the checkpoint is kept in that. A quantized one has nothing to tell it by but
+    that it is quantized.
     """
     family = family_of(base)
     digest = hashlib.blake2b(digest_size=16)
@@ -66,7 +67,7 @@ def fingerprint_of(base: PreTrainedModel) -> str:
 
 
 def in_sixteen_bits(numbers: Tensor) -> bytes:
-    """Return numbers as bytes that are the same whether they were loaded in 16 or in 32 bits."""
+    """Return numbers as bytes that are the same whether they were loaded in bfloat16 or in 32 bits."""
     return numbers.to(device="cpu", dtype=torch.bfloat16).view(torch.int16).numpy().tobytes()
 
 
@@ -148,23 +149,37 @@ def load_adapter(folder: str | Path, adapter: CandidateAdapter, base: PreTrained
         AdapterError: The folder is incomplete or damaged, or the adapter was made for another base.
     """
     record = read_adapter_record(folder)
-    found = fingerprint_of(base)
-    if QUANTIZED in (record.base_fingerprint, found):
-        _LOGGER.warning(
-            "The adapter %s was trained on %s; whether this base is that one cannot be told of quantized weights.",
-            folder, record.base_name or "an unnamed base",
-        )  # fmt: skip
-    elif record.base_fingerprint != found:
-        raise AdapterError(
-            f"The adapter {str(folder)!r} was trained on another base ({record.base_name or 'unnamed'}, fingerprint "
-            f"{record.base_fingerprint}); this base has fingerprint {found}. Load it with the base it was trained on."
-        )
+    _check_base(folder, record, base)
     path = Path(folder) / WEIGHTS_NAME
     if not path.is_file():
         raise AdapterError(f"{path} is missing. Fetch or train the adapter again.")
     if _digest(path) != record.weights_digest:
         raise AdapterError(f"{path} is damaged: its checksum is not the one in {CONFIG_NAME}. Fetch it again.")
     fill_parameters(adapter, load_file(path), str(path))
+
+
+def _check_base(folder: str | Path, record: AdapterRecord, base: PreTrainedModel) -> None:
+    found = fingerprint_of(base)
+    if record.base_fingerprint == found != QUANTIZED:
+        return
+    is_quantized = QUANTIZED in (record.base_fingerprint, found)
+    # Small numbers lose bits in 16 with so short an exponent, whatever they were kept in before.
+    if not is_quantized and base.dtype != torch.float16:
+        raise AdapterError(
+            f"The adapter {str(folder)!r} was trained on another base ({record.base_name or 'unnamed'}, fingerprint "
+            f"{record.base_fingerprint}); this base has fingerprint {found}. Load it with the base it was trained on."
+        )
+    _LOGGER.warning(
+        "The adapter %s was trained on %s; whether this base is that one cannot be told of %s.",
+        folder, record.base_name or "an unnamed base",
+        "quantized weights" if is_quantized else "weights that were rounded to float16",
+    )  # fmt: skip
+
+
+def advice_on_pickles(path: Path) -> str:
+    """Return what to do where weights are looked for at a path that is, or holds, pickles; empty where it is not."""
+    found = any(one.suffix in (".bin", ".pt", ".pth") for one in ([path] if path.is_file() else path.glob("*")))
+    return " Files in .bin and the like are pickles, which are not read: save it as safetensors first." * found
 
 
 def fill_parameters(adapter: CandidateAdapter, tensors: Mapping[str, Tensor], origin: str) -> None:

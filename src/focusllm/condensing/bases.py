@@ -3,11 +3,14 @@
 import hashlib
 import json
 import logging
+from collections.abc import Mapping
 from copy import deepcopy
 from operator import itemgetter
+from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from torch import nn
 from transformers import (
@@ -22,7 +25,7 @@ from transformers.utils.hub import has_file
 
 from focusllm.cache.memory import free_bytes
 from focusllm.condensing.families import check_supported
-from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, UnsupportedModelError
 from focusllm.precision import is_emulated
 
 _LOGGER = logging.getLogger(__name__)
@@ -52,7 +55,8 @@ def load_base(
 
     Raises:
         ConfigurationError: There is no such precision or device.
-        InputError: There is no model by that name, or it or its tokenizer cannot be read.
+        InputError: There is no model by that name, it or its tokenizer cannot be read, weights of it are missing, or
+            its folder holds an adapter, too.
         MissingDependencyError: Its weights are kept in fewer bits by a library that is not installed.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
@@ -60,12 +64,27 @@ def load_base(
         raise ConfigurationError(f"`dtype` must be 'auto' or one of PyTorch's, such as 'bfloat16'; got {dtype!r}.")
     place = _checked_device(device)
     check_supported(load_config(name))
+    if (Path(name) / "adapter_config.json").exists():
+        raise InputError(
+            f"{name} holds an adapter beside the base, which transformers would take for one of PEFT's and load with "
+            f"it. Keep the adapter in a folder of its own."
+        )
+    load: Any = AutoModelForCausalLM.from_pretrained
     try:
-        base = AutoModelForCausalLM.from_pretrained(name, dtype=dtype, quantization_config=quantization)
+        base, found = load(
+            name, dtype=dtype, quantization_config=quantization, trust_remote_code=False, output_loading_info=True,
+            ignore_mismatched_sizes=True,
+        )  # fmt: skip
     except ImportError as error:
         raise MissingDependencyError(f"The base model {name!r} cannot be loaded: {error}") from error
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
+    except KeyError as error:
+        raise InputError(
+            f"The base model {name!r} cannot be loaded: its configuration names {error}, which this version of "
+            f"transformers does not know."
+        ) from error
+    _check_whole(name, found)
     nn.Module.to(base, place)
     if dtype == "auto":
         _make_fast(base)
@@ -88,9 +107,23 @@ def _make_fast(base: PreTrainedModel) -> None:
     )  # fmt: skip
 
 
+def _check_whole(name: str, found: Mapping[str, Any]) -> None:
+    """Refuse a base some of whose weights were not in its files, in whose place transformers puts random numbers."""
+    problems = [f"{weight} is missing" for weight in found["missing_keys"]]
+    problems += [
+        f"{weight} has shape {tuple(here)}, needed is {tuple(needed)}"
+        for weight, here, needed in found["mismatched_keys"]
+    ]
+    if problems:
+        raise InputError(
+            f"The weights of the base model {name!r} are not those of its configuration: "
+            f"{'; '.join(sorted(problems)[:4])}. Fetch its files again."
+        )
+
+
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
     try:
-        return AutoTokenizer.from_pretrained(name)
+        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     # What transformers and tokenizers raise over a damaged file is of no one kind.
     except Exception as error:
         if not any(has_file(name, file) for file in _TOKENIZER_FILES):
@@ -118,10 +151,16 @@ def load_config(name: str) -> PreTrainedConfig:
 
     Raises:
         InputError: There is no model by that name, or it cannot be read.
+        UnsupportedModelError: It comes with code of its own, without which it cannot be read.
     """
     try:
-        return AutoConfig.from_pretrained(name)
-    except (OSError, ValueError) as error:
+        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError, StrictDataclassError) as error:
+        if "trust_remote_code" in str(error):
+            raise UnsupportedModelError(
+                f"The base model {name!r} needs code of its own, which FocusLLM never runs. Use one of an architecture "
+                f"that is part of transformers (see `focusllm models`)."
+            ) from error
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
 
 

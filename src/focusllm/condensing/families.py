@@ -25,6 +25,12 @@ def check_supported(config: Any) -> AttentionFamily:
             f"The model type {model_type!r} cannot be supported: {REFUSED[model_type]}. `focusllm models` lists "
             f"those that are."
         )
+    part = text_part_of(config)
+    if part is not None:
+        raise UnsupportedModelError(
+            f"The model type {model_type!r} reads more than text, which is not supported. Its text part, {part!r}, is "
+            f"{'supported' if part in FAMILIES else 'not supported either'} as a model of its own."
+        )
     if model_type not in FAMILIES:
         raise UnsupportedModelError(
             f"The model type {model_type!r} is not supported. Supported are {', '.join(sorted(FAMILIES))} "
@@ -38,6 +44,12 @@ def check_supported(config: Any) -> AttentionFamily:
     if getattr(config, "alibi", False) and model_type == "falcon":
         raise UnsupportedModelError("This falcon has ALiBi positions; supported are those with rotary ones.")
     return FAMILIES[model_type]
+
+
+def text_part_of(config: Any) -> str | None:
+    """Return the model type of the text part of an architecture that reads more than text; ``None`` for others."""
+    part: str = config.get_text_config(decoder=True).model_type
+    return None if part == config.model_type else part
 
 
 def family_of(base: PreTrainedModel) -> AttentionFamily:

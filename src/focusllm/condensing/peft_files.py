@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, base_name_of, write_weights
+from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, advice_on_pickles, base_name_of, write_weights
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
 from focusllm.config import FocusConfig
@@ -29,9 +29,11 @@ _PARTS = {"candidate_down": "lora_A", "candidate_up": "lora_B"}
 _PREFIX = "base_model.model."
 # Settings under which an adapter is more than A and B.
 _PLAIN: Mapping[str, Any] = {
-    "bias": "none", "use_dora": False, "fan_in_fan_out": False, "modules_to_save": None, "rank_pattern": {},
-    "alpha_pattern": {}, "lora_bias": False, "layer_replication": None,
+    "bias": "none", "use_dora": False, "modules_to_save": None, "rank_pattern": {}, "alpha_pattern": {},
+    "lora_bias": False, "layer_replication": None,
 }  # fmt: skip
+# Ways to start that take out of the base's weights what A and B begin with.
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 
 
 def is_peft(folder: str | Path) -> bool:
@@ -95,6 +97,12 @@ def read_peft(folder: str | Path, base: PreTrainedModel) -> tuple[dict[str, Any]
     for name, plain in _PLAIN.items():
         if config.get(name) not in (plain, None):
             raise AdapterError(f"{folder} has {name}={config[name]!r}, which candidate projections have nothing for.")
+    start = config.get("init_lora_weights")
+    if str(start).startswith(_CHANGES_BASE):
+        raise AdapterError(
+            f"{folder} has init_lora_weights={start!r}: it belongs to a base that PEFT has changed. Save it with its "
+            f"`path_initial_model_for_weight_conversion`, which makes it one of the base as it was."
+        )
     rank, alpha = _sizes_of(config, folder)
     tensors, scaling = _weights_of(Path(folder)), alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     places = {path: place for place, path in _module_paths(base).items()}
@@ -149,4 +157,5 @@ def _weights_of(folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        raise AdapterError(f"{path} is not a readable safetensors file ({error}); fetch it again.") from error
+        advice = advice_on_pickles(folder) or " Fetch it again."
+        raise AdapterError(f"{path} is not a readable safetensors file ({error}).{advice}") from error

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from focusllm.condensing.adapter_files import fill_parameters
+from focusllm.condensing.adapter_files import advice_on_pickles, fill_parameters
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
@@ -27,18 +27,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     files = [path] if path.is_file() else sorted(path.glob("*.safetensors"))
     if not files:
-        reason = "no .safetensors file" if path.is_dir() else "nothing"
-        advice = " Its .bin files are pickles, which are not read: save it as safetensors first." * any(
-            path.glob("*.bin")
-        )
-        raise AdapterError(f"There is {reason} at {path}.{advice}")
+        reason = "no .safetensors files" if path.is_dir() else "nothing"
+        raise AdapterError(f"There is {reason} at {path}.{advice_on_pickles(path)}")
     found: dict[str, Tensor] = {}
     for file in files:
         try:
             with safe_open(file, framework="pt") as opened:
                 found |= {name: opened.get_tensor(name) for name in opened.keys() if _MARK in name}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise AdapterError(f"{file} is not a readable safetensors file ({error}); fetch it again.") from error
+            advice = advice_on_pickles(file) or " Fetch it again."
+            raise AdapterError(f"{file} is not a readable safetensors file ({error}).{advice}") from error
     if not found:
         raise AdapterError(f"{path} holds no weights named …{_MARK}q_proj and the like, which is what is converted.")
     return found

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
 from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter
+from focusllm.condensing.published import read_checkpoint
 from focusllm.errors import AdapterError, ConfigurationError
 from tiny import SMALL, disturb, published_names, random_ids, tiny_base, tiny_model
 
@@ -66,6 +67,23 @@ def test_an_adapter_of_another_base_is_refused(saved: Path) -> None:
         other.model.layers[1].self_attn.k_proj.weight[0, 0] += 0.5
     with pytest.raises(AdapterError, match="another base"):
         load_into(other, saved)
+
+
+def test_in_float16_a_base_cannot_be_told_by_its_rounded_weights(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = tiny_model(dtype=torch.float32)
+    wanted.save_adapter(tmp_path)
+    load_into(tiny_base(dtype=torch.float32).bfloat16(), tmp_path)
+    assert not caplog.text
+    loaded = load_into(tiny_base(dtype=torch.float32).half(), tmp_path)
+    assert "whether this base is that one cannot be told of weights that were rounded to float16" in caplog.text
+    name = "layers.0.k.candidate_weight"
+    assert torch.equal(loaded.adapter.parameters()[name], wanted.adapter.parameters()[name].half())
+    caplog.clear()
+    loaded.save_adapter(tmp_path)
+    load_into(tiny_base(dtype=torch.float32).half(), tmp_path)
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("position", [200, 3000, -10])
@@ -143,6 +161,16 @@ def test_published_names_are_read_and_the_rest_is_passed_over() -> None:
         model.load_published_weights({})
     with pytest.raises(ConfigurationError, match="rank=None"):
         tiny_model(config=replace(SMALL, rank=2)).load_published_weights(state)
+
+
+def test_pickles_are_not_read_and_that_is_said(tmp_path: Path) -> None:
+    torch.save({"model.layers.0.self_attn.beacon_q_proj.weight": torch.zeros(2)}, tmp_path / "theirs.bin")
+    for path in (tmp_path, tmp_path / "theirs.bin"):
+        with pytest.raises(AdapterError, match=r"are pickles, which are not read: save it as safetensors first\.$"):
+            read_checkpoint(path)
+    (tmp_path / "cut.safetensors").write_bytes(b"no")
+    with pytest.raises(AdapterError, match=r"cut.safetensors is not a readable .* Fetch it again\.$"):
+        read_checkpoint(tmp_path / "cut.safetensors")
 
 
 def test_the_record_names_its_base(saved: Path) -> None:

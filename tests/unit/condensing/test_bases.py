@@ -1,15 +1,17 @@
 """Loading bases with and without tokenizers, and telling bases apart."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
 from focusllm.condensing import bases
 from focusllm.condensing.bases import load_base, weights_fingerprint
-from focusllm.errors import DocumentError, InputError
+from focusllm.errors import DocumentError, InputError, UnsupportedModelError
 from tiny import SMALL, random_ids, save_tiny_base, tiny_base, tiny_model
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -56,6 +58,51 @@ def test_a_precision_the_cpu_only_emulates_is_left_to_those_who_ask_for_it(
     base, _ = load_base(str(tmp_path), dtype)
     assert {parameter.dtype for parameter in base.parameters()} == {expected}
     assert ("has no arithmetic for bfloat16" in caplog.text) == (dtype == "auto" and emulated)
+
+
+def changed(folder: Path, **values: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def without(folder: Path, name: str) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    del weights[name]
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda base: changed(base, num_hidden_layers=4), r"layers\.3\.\S+ is missing; .* Fetch its files again"),
+        (lambda base: without(base, "model.layers.1.mlp.up_proj.weight"), r"mlp\.up_proj\.weight is missing\."),
+        (lambda base: changed(base, vocab_size=300), r"lm_head\.weight has shape \(259, 32\), needed is \(300, 32\)"),
+        (lambda base: changed(base, hidden_size="wide"), r"cannot be loaded: Validation error for field 'hidden_size'"),
+        (lambda base: changed(base, rope_parameters={"rope_type": "new", "rope_theta": 1.0}), "names 'new', which"),
+        (lambda base: (base / "adapter_config.json").write_text("{}"), "holds an adapter beside the base"),
+    ],
+)
+def test_a_base_that_is_not_whole_is_not_completed_with_random_numbers(
+    damage: Callable[[Path], object], words: str, tmp_path: Path
+) -> None:
+    save_tiny_base(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(InputError, match=words):
+        load_base(str(tmp_path), "auto")
+
+
+def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor does anybody have to be asked, as transformers would."""
+    save_tiny_base(tmp_path)
+    changed(tmp_path, model_type="their_own", auto_map={"AutoConfig": "theirs.Config"})
+    (tmp_path / "theirs.py").write_text(
+        f"open({str(tmp_path / 'run')!r}, 'w')\nfrom transformers import LlamaConfig as Config\n"
+    )
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(UnsupportedModelError, match="needs code of its own, which FocusLLM never runs"):
+        load_base(str(tmp_path), "auto")
+    assert not (tmp_path / "run").exists()
 
 
 def test_weights_that_were_rounded_are_others() -> None:
