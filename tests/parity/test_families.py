@@ -238,12 +238,12 @@ def test_models_as_they_are_published_are_graded_as_the_table_says(family: str) 
     assert (found.grade == "exact") == FAMILIES[family].is_trainable
 
 
-def test_what_reads_more_than_text_is_refused_by_naming_its_text_part() -> None:
-    config = CONFIG_MAPPING["gemma3"]()
-    # Nothing is built: its text part would be of full size.
-    assert check_config(config).reason == "it reads more than text; its text part is of type gemma3_text"
-    with pytest.raises(UnsupportedModelError, match=r"'gemma3' reads more than text.*'gemma3_text', is supported as"):
-        check_supported(config)
+def test_of_what_reads_more_than_text_the_text_part_is_graded() -> None:
+    found = check_config(CONFIG_MAPPING["gemma3"]())
+    assert (found.model_type, found.grade) == ("gemma3", "exact")
+    assert found.reason == "of what it reads, text: its text part is of type gemma3_text"
+    with pytest.raises(UnsupportedModelError, match="'gemma3_text', is supported: FocusModel.from_pretr"):
+        check_supported(CONFIG_MAPPING["gemma3"]())
     with pytest.raises(UnsupportedModelError, match="'qwen2_vl_text', is not supported either"):
         check_supported(CONFIG_MAPPING["qwen2_vl"]())
 

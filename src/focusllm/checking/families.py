@@ -80,8 +80,10 @@ def check_config(config: PreTrainedConfig) -> FamilyCheck:
     model_type: str = config.model_type
     if model_type in REFUSED:
         return FamilyCheck(model_type, "refused", REFUSED[model_type], None)
-    if (part := text_part_of(config)) is not None:
-        return FamilyCheck(model_type, "refused", f"it reads more than text; its text part is of type {part}", None)
+    if text_part_of(config) is not None:
+        part = check_config(config.get_text_config(decoder=True))
+        reason = f"of what it reads, text: its text part is of type {part.model_type}"
+        return replace(part, model_type=model_type, reason="; ".join(filter(None, (reason, part.reason))))
     try:
         base = tiny_base_of(config)
     except Exception as error:

@@ -16,6 +16,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoModelForImageTextToText,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -24,7 +25,8 @@ from transformers import (
 from transformers.utils.hub import has_file
 
 from focusllm.cache.memory import free_bytes
-from focusllm.condensing.families import check_supported
+from focusllm.condensing.families import check_supported, text_part_of
+from focusllm.condensing.family_table import FAMILIES
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, UnsupportedModelError
 from focusllm.precision import is_emulated
 
@@ -44,7 +46,7 @@ _TOKENIZER_FILES = (
 def load_base(
     name: str, dtype: torch.dtype | str, device: torch.device | str | None = "cpu", quantization: Any = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
-    """Load a base and, where it has one, its tokenizer.
+    """Load a base and, where it has one, its tokenizer; of a base that reads more than text, its text part.
 
     Args:
         name: Name or path, as for transformers.
@@ -63,13 +65,24 @@ def load_base(
     if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
         raise ConfigurationError(f"`dtype` must be 'auto' or one of PyTorch's, such as 'bfloat16'; got {dtype!r}.")
     place = _checked_device(device)
-    check_supported(load_config(name))
+    config = load_config(name)
+    reads_more = text_part_of(config) in FAMILIES
+    check_supported(config.get_text_config(decoder=True) if reads_more else config)
     if (Path(name) / "adapter_config.json").exists():
         raise InputError(
             f"{name} holds an adapter beside the base, which transformers would take for one of PEFT's and load with "
             f"it. Keep the adapter in a folder of its own."
         )
-    load: Any = AutoModelForCausalLM.from_pretrained
+    base = _loaded(name, dtype, quantization, reads_more)
+    nn.Module.to(base, place)
+    if dtype == "auto":
+        _make_fast(base)
+    return base, _load_tokenizer(name)
+
+
+def _loaded(name: str, dtype: torch.dtype | str, quantization: Any, reads_more: bool) -> PreTrainedModel:
+    """Have transformers load a base; of one that reads more than text, return its text part."""
+    load: Any = (AutoModelForImageTextToText if reads_more else AutoModelForCausalLM).from_pretrained
     try:
         base, found = load(
             name, dtype=dtype, quantization_config=quantization, trust_remote_code=False, output_loading_info=True,
@@ -85,10 +98,21 @@ def load_base(
             f"transformers does not know."
         ) from error
     _check_whole(name, found)
-    nn.Module.to(base, place)
-    if dtype == "auto":
-        _make_fast(base)
-    return base, _load_tokenizer(name)
+    return _text_part(base) if reads_more else base
+
+
+def _text_part(whole: Any) -> PreTrainedModel:
+    """Return the part of a base that reads and writes text, as the language model it is by itself."""
+    decoder = whole.get_decoder()
+    with torch.device("meta"):
+        part: Any = AutoModelForCausalLM.from_config(decoder.config)
+    setattr(part, part.base_model_prefix, decoder)
+    part.set_output_embeddings(whole.get_output_embeddings())
+    # One configuration for all: how attention is computed is looked up in it.
+    part.config, part.generation_config = decoder.config, whole.generation_config
+    part.config._name_or_path = whole.name_or_path
+    part.hf_quantizer = getattr(whole, "hf_quantizer", None)
+    return part.eval()
 
 
 def _make_fast(base: PreTrainedModel) -> None:

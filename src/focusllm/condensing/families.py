@@ -29,7 +29,7 @@ def check_supported(config: Any) -> AttentionFamily:
     if part is not None:
         raise UnsupportedModelError(
             f"The model type {model_type!r} reads more than text, which is not supported. Its text part, {part!r}, is "
-            f"{'supported' if part in FAMILIES else 'not supported either'} as a model of its own."
+            + ("supported: FocusModel.from_pretrained takes it out." if part in FAMILIES else "not supported either.")
         )
     if model_type not in FAMILIES:
         raise UnsupportedModelError(

@@ -1,0 +1,62 @@
+"""Bases that read more than text: what is loaded is their text part, with their weights."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+from transformers.models.auto.configuration_auto import CONFIG_MAPPING
+
+from focusllm import FocusModel
+from focusllm.condensing.bases import load_base
+from focusllm.errors import UnsupportedModelError
+from tiny import SMALL, random_ids, tiny_base
+
+VISION = {
+    "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28,
+    "patch_size": 14,
+}  # fmt: skip
+MULTIMODAL: dict[str, tuple[str, dict[str, Any]]] = {
+    "gemma3": ("gemma3_text", {"vision_config": VISION, "mm_tokens_per_image": 4}),
+    "mistral3": ("mistral", {"vision_config": {**VISION, "model_type": "pixtral"}, "image_token_index": 95}),
+    "llava": ("llama", {"vision_config": {**VISION, "model_type": "clip_vision_model"}, "image_token_index": 95}),
+}
+
+
+def saved_whole(kind: str, folder: Path) -> Any:
+    text, others = MULTIMODAL[kind]
+    text_config = tiny_base(text).config.to_dict()
+    torch.manual_seed(0)
+    whole = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](text_config=text_config, **others))
+    whole.save_pretrained(folder)
+    return whole.eval()
+
+
+@pytest.mark.parametrize("kind", MULTIMODAL)
+def test_the_text_part_scores_text_as_the_whole_does(kind: str, tmp_path: Path) -> None:
+    whole = saved_whole(kind, tmp_path)
+    model = FocusModel.from_pretrained(tmp_path, config=SMALL, device="cpu", dtype="float32")
+    assert model.base.config.model_type == MULTIMODAL[kind][0]
+    assert not any("vision" in name for name, _ in model.named_parameters())
+    ids = torch.tensor([random_ids(20)])
+    with torch.no_grad(), model.disabled() as base:
+        assert torch.equal(base(ids).logits, whole(input_ids=ids).logits)
+    # Candidates see to it that attention is looked up in the configuration the layers have.
+    assert model.base.config is model.base.get_decoder().layers[0].self_attn.config
+    assert model.generate(torch.tensor([random_ids(90)]), max_new_tokens=3).shape == (1, 93)  # type: ignore[union-attr]
+
+
+def test_an_adapter_of_a_text_part_is_told_by_its_base(tmp_path: Path) -> None:
+    saved_whole("gemma3", tmp_path / "base")
+    model = FocusModel.from_pretrained(tmp_path / "base", config=SMALL, device="cpu", dtype="float32")
+    model.save_adapter(tmp_path / "adapter")
+    again = FocusModel.from_pretrained(tmp_path / "base", tmp_path / "adapter", device="cpu", dtype="float32")
+    assert again.config == model.config
+    assert str(tmp_path / "base") in (tmp_path / "adapter" / "adapter_config.json").read_text()
+
+
+def test_a_text_part_that_is_not_supported_is_named(tmp_path: Path) -> None:
+    CONFIG_MAPPING["qwen2_vl"]().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="'qwen2_vl_text', is not supported either"):
+        load_base(str(tmp_path), "auto")
