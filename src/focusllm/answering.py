@@ -16,7 +16,7 @@ from focusllm.decoding.engine import Progress
 from focusllm.decoding.generate import FocusGenerator, decode
 from focusllm.decoding.limits import check_room, room_for_local
 from focusllm.decoding.recording import can_record, on_candidates
-from focusllm.decoding.settings import extras_of, generation_config_for
+from focusllm.decoding.settings import check_seed, extras_of, generation_config_for
 from focusllm.decoding.state import FocusState
 from focusllm.documents.document import FocusDocument
 from focusllm.documents.sources import Source, listed_sources
@@ -85,6 +85,7 @@ class Answerer:
             InputError: A document is empty, a file is not text, there is no document, or the history is something else.
             WindowError: Candidates and question would exceed the base's window; nothing has been run then.
         """
+        check_seed(seed)
         started, extras, history = time.perf_counter(), extras_of(settings), pairs_of(settings.pop("history", None))
         configs = [self._decoding(question, {"max_new_tokens": new_tokens, **settings}) for question in questions]
         new_tokens = configs[0].max_new_tokens

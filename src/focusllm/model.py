@@ -22,7 +22,7 @@ from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import GenerationOutput, continued
 from focusllm.decoding.padding import unpadded_rows
-from focusllm.decoding.settings import extras_of, generation_config_for
+from focusllm.decoding.settings import check_seed, extras_of, generation_config_for
 from focusllm.decoding.state import FocusState
 from focusllm.document_methods import DocumentMethods
 from focusllm.errors import ConfigurationError
@@ -210,6 +210,7 @@ class FocusModel(DocumentMethods, nn.Module):
             InputError: The ids are not a batch of tokens that the base knows.
             WindowError: Sequences and new tokens would not fit the base's window.
         """
+        check_seed(seed)
         decoding = {"tokenizer": self.tokenizer, "seed": seed, "progress": progress, **extras_of(settings)}
         padding = pad_token_id_of(self.base, self.tokenizer)
         config = generation_config_for(self.base, generation_config, settings, padding)

@@ -242,7 +242,7 @@ def test_of_what_reads_more_than_text_the_text_part_is_graded() -> None:
     found = check_config(CONFIG_MAPPING["gemma3"]())
     assert (found.model_type, found.grade) == ("gemma3", "exact")
     assert found.reason == "of what it reads, text: its text part is of type gemma3_text"
-    with pytest.raises(UnsupportedModelError, match="'gemma3_text', is supported: FocusModel.from_pretr"):
+    with pytest.raises(UnsupportedModelError, match=r"'gemma3_text', is supported: FocusModel\.from_pretr"):
         check_supported(CONFIG_MAPPING["gemma3"]())
     with pytest.raises(UnsupportedModelError, match="'qwen2_vl_text', is not supported either"):
         check_supported(CONFIG_MAPPING["qwen2_vl"]())

@@ -211,6 +211,20 @@ def test_a_document_is_shown_in_one_line(asked: FocusModel) -> None:
     assert "many words" not in shown
 
 
+@pytest.mark.parametrize("seed", ["x", 2**70, 1.5])
+def test_a_seed_is_a_number_and_known_to_be_one_before_anything_is_read(asked: FocusModel, seed: Any) -> None:
+    def read(*_: int) -> None:
+        pytest.fail("nothing must be read")
+
+    calls: list[Callable[[], object]] = [
+        lambda: asked.ask("a text of many words. " * 15, "why?", seed=seed, progress=read),
+        lambda: asked.generate(torch.tensor([IDS * 4]), seed=seed, progress=read),
+    ]
+    for call in calls:
+        with pytest.raises(ConfigurationError, match="`seed` must be a whole number of at most 64 bits; got"):
+            call()
+
+
 def test_no_limit_is_the_usual_one(asked: FocusModel) -> None:
     found: Any = asked.ask("some text", "why?", max_new_tokens=None, stop_strings=None, eos_token_id=None)  # type: ignore[call-overload]
     assert len(found.token_ids) == 64

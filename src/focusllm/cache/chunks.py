@@ -157,6 +157,12 @@ class ChunkBatch:
             self.cache.update(keys, values, index)
         self._others = []
 
+    def move_to(self, device: torch.device) -> None:
+        """Have what is at hand on a device, which the model may have been moved to since it was read."""
+        states = cache_tensors(self.cache)
+        if states and states[0][0].device != device:
+            self.cache = cache_from([(keys.to(device), values.to(device)) for keys, values in states], _ROOM)
+
     def leave(self) -> None:
         """Let go of the chunks' own keys and values, if they have a home; what came behind them is kept."""
         if self.home is None or self.stays:
@@ -181,7 +187,9 @@ class ChunkCache:
             following = next(reading, None)
             for batch in batches:
                 current, following = following, next(reading, None)
-                if current is not None:
+                if current is None:
+                    batch.move_to(device)
+                else:
                     batch.take(current.result(), device)
                 yield batch
                 batch.leave()

@@ -21,7 +21,7 @@ from focusllm.condensing.condense import Condenser
 from focusllm.condensing.families import window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
-from focusllm.decoding.limits import check_growth, check_room
+from focusllm.decoding.limits import check_growth, check_room, rows_grow
 from focusllm.decoding.modes import without_gradients
 from focusllm.decoding.plans import ChunkPlanner
 from focusllm.decoding.ranks import Made, Ranks
@@ -294,7 +294,7 @@ class FocusEngine:
 
     def _check_growth(self, local: LocalBatch, state: FocusState) -> None:
         longest_row = 0
-        if local.candidates is not None and (self.config.candidate_refresh or self.config.focus_share):
+        if local.candidates is not None and rows_grow(self.config):
             rows = (batch.length for batch in state.chunks.batches)
             longest_row = self.ranks.longest(max(rows, default=0)) + len(state.pending) + 1
         check_growth(local.num_candidates + local.token_ids.shape[1] + 1, longest_row, self.window)

@@ -23,13 +23,13 @@ def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_to
         _check_whole(len(sequence.local), new_tokens, window)
         return
     prompt = 1 + min(len(sequence.local), config.dynamic_prompt_length)
-    chunk = max(map(len, sequence.chunks)) + config.chunk_bos
-    if chunk + prompt + new_tokens > window:
-        longest = window - prompt - new_tokens - config.chunk_bos
+    chunk, behind = max(map(len, sequence.chunks)) + config.chunk_bos, new_tokens if rows_grow(config) else 0
+    if chunk + prompt + behind > window:
+        longest = window - prompt - behind - config.chunk_bos - config.chunk_overlap
         advice = f"Use `chunk_length` of at most {longest}, or" if longest > 0 else "Use"
         raise WindowError(
-            f"A chunk of {chunk} tokens with a prompt block of {prompt} and {new_tokens} new tokens needs "
-            f"{chunk + prompt + new_tokens} positions; the base's window has {window}. "
+            f"A chunk of {chunk} tokens with a prompt block of {prompt} and {behind} new tokens needs "
+            f"{chunk + prompt + behind} positions; the base's window has {window}. "
             f"{advice} a shorter `dynamic_prompt_length`, or fewer new tokens."
         )
     local = 1 + len(sequence.local) + new_tokens
@@ -37,8 +37,13 @@ def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_to
         raise WindowError(
             f"{sequence.num_chunks} candidates and {local} local tokens (new ones included) need "
             f"{sequence.num_chunks + local} positions; the base's window has {window}. "
-            + _larger_chunks(sequence, window, local, prompt + new_tokens + config.chunk_bos)
+            + _larger_chunks(sequence, window, local, prompt + behind + config.chunk_bos + config.chunk_overlap)
         )
+
+
+def rows_grow(config: FocusConfig) -> bool:
+    """Say whether tokens that are decoded come behind the chunks, too: where candidates are made again."""
+    return config.candidate_refresh > 0 or config.focus_share is not None
 
 
 def room_for_local(chunks: Sequence[Sequence[int]], config: FocusConfig, window: int, new_tokens: int) -> int:
@@ -50,9 +55,10 @@ def room_for_local(chunks: Sequence[Sequence[int]], config: FocusConfig, window:
         window: Tokens the base can attend to at once.
         new_tokens: Tokens that will be decoded after it.
     """
-    # BOS and what is to come stand in every block.
+    # BOS stands in every block, and so does what is to come, unless candidates are made but once.
     room = window - 1 - new_tokens
-    beside_longest = room - max(map(len, chunks), default=0) - config.chunk_bos
+    beside_longest = window - 1 - max(map(len, chunks), default=0) - config.chunk_bos
+    beside_longest -= new_tokens if rows_grow(config) else 0
     beside_candidates = room - len(chunks)
     # No more of a local context than its prompt comes behind a chunk.
     is_limited = beside_longest < config.dynamic_prompt_length

@@ -102,6 +102,16 @@ def _check_ranges(config: GenerationConfig, named: set[str]) -> None:
             raise ConfigurationError(f"`{name}` is not supported; got {value!r}. Leave it out.")
 
 
+def check_seed(seed: Any) -> None:
+    """Check that draws can be seeded with what was given.
+
+    Raises:
+        ConfigurationError: They cannot.
+    """
+    if seed is not None and not (isinstance(seed, Integral) and -(2**63) <= int(seed) < 2**64):
+        raise ConfigurationError(f"`seed` must be a whole number of at most 64 bits; got {seed!r}.")
+
+
 def extras_of(settings: dict[str, Any]) -> dict[str, Any]:
     """Take what is not a field of a generation configuration, but given along with those, out of settings."""
     given = {name: settings.pop(name, None) for name in _EXTRAS}

@@ -26,10 +26,19 @@ def test_no_chunk_length_fits_is_said() -> None:
         tiny_model()(torch.tensor([random_ids(12 * 600)]))
 
 
-def test_a_chunk_longer_than_the_window_and_the_advice_works() -> None:
-    model = tiny_model().configure(chunk_length=60)
+def test_no_chunk_length_fits_with_what_chunks_share() -> None:
+    ids = torch.tensor([random_ids(10 + 53 * 55)])
+    with pytest.raises(WindowError, match="`chunk_length` of at least 55,"):
+        tiny_model()(ids)
+    with pytest.raises(WindowError, match="No chunk length fits"):
+        tiny_model().configure(chunk_overlap=5)(ids)
+
+
+@pytest.mark.parametrize("overlap", [0, 5])
+def test_a_chunk_longer_than_the_window_and_the_advice_works(overlap: int) -> None:
+    model = tiny_model().configure(chunk_length=60, chunk_overlap=overlap)
     ids = torch.tensor([random_ids(200)])
-    with pytest.raises(WindowError, match="A chunk of 60 tokens") as refused:
+    with pytest.raises(WindowError, match=f"A chunk of {60 + overlap} tokens") as refused:
         model(ids)
     advised = int(re.search(r"at most (\d+)", str(refused.value)).group(1))  # type: ignore[union-attr]
     assert model.configure(chunk_length=advised)(ids).logits.isfinite().all()
@@ -42,6 +51,16 @@ def test_room_for_new_tokens_is_asked_for_before_reading(monkeypatch: pytest.Mon
     monkeypatch.setattr(type(model._engine), "prefill", lambda *_, **__: pytest.fail("nothing must run"))
     with pytest.raises(WindowError, match="new ones included"):
         model.generate(torch.tensor([random_ids(300)]), max_new_tokens=40)
+
+
+def test_tokens_that_never_come_behind_chunks_need_no_room_there() -> None:
+    ids, policy = torch.tensor([random_ids(200)]), {"chunk_length": 40, "local_refresh": "cached"}
+    model = tiny_model().configure(**policy)
+    with pytest.raises(WindowError, match="A chunk of 40 tokens with a prompt block of 7 and 20 new tokens needs 67"):
+        model.generate(ids, max_new_tokens=20)
+    found = model.configure(candidate_refresh=0).generate(ids, max_new_tokens=20)
+    wider = tiny_model(max_position_embeddings=128).configure(**policy, candidate_refresh=0)
+    assert torch.equal(found, wider.generate(ids, max_new_tokens=20))  # type: ignore[arg-type]
 
 
 def test_a_sequence_that_fits_leaves_room_for_its_new_tokens() -> None:

@@ -129,6 +129,17 @@ def test_a_document_stays_where_it_is_when_it_is_saved(tmp_path: Path, chunk_kv:
         assert torch.equal(scores(model, document), wanted)
 
 
+@pytest.mark.parametrize("chunk_kv", ["model", "int8"])
+def test_chunks_follow_a_model_that_is_moved(chunk_kv: str) -> None:
+    document = small_batches(chunk_kv=chunk_kv).index(TEXT)
+    assert document.cache is not None
+    # A device that is everywhere, and computes nothing.
+    elsewhere = torch.device("meta")
+    for batch in document.cache.visit(elsewhere):
+        assert batch.length == batch.num_own
+        assert {states.device for pair in batch.own_tensors() for states in pair} == {elsewhere}
+
+
 def test_how_a_tokenizer_was_called_before_is_no_part_of_it(tmp_path: Path) -> None:
     models = [FocusModel(tiny_base(vocab_size=259), SMALL, tiny_tokenizer()).eval() for _ in range(3)]
     models[0].index("a text of many words. " * 15, tmp_path / "d")
