@@ -14,7 +14,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answerer
 from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
-from focusllm.condensing.adapter_files import load_adapter, read_adapter_record, save_adapter
+from focusllm.condensing.adapter_files import adapter_folder, load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
 from focusllm.condensing.published import read_published
@@ -79,8 +79,8 @@ class FocusModel(DocumentMethods, nn.Module):
 
         Args:
             base: Name or path, as for transformers; ``"bundled"`` is the base inside the package.
-            adapter: Folder of an adapter; without one, candidates are what the base itself computes at the last
-                token, from where training starts.
+            adapter: Folder of an adapter, or its name on the Hugging Face Hub; without one, candidates are what the
+                base itself computes at the last token, from where training starts.
             config: Settings that differ from the adapter's own, by name, or all settings.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
                 for it, if there is room, and says so.
@@ -97,12 +97,13 @@ class FocusModel(DocumentMethods, nn.Module):
         """
         if base is None:
             base, adapter = BUNDLED, adapter or ADAPTER_PATH
-        own = FocusConfig() if adapter is None else read_adapter_record(adapter).config
+        folder = None if adapter is None else adapter_folder(adapter)
+        own = FocusConfig() if folder is None else read_adapter_record(folder).config
         settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
         loaded, tokenizer = load_base(resolve_base(str(base), Path()), dtype, device, quantization_config)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
-        if adapter is not None:
-            load_adapter(adapter, model.adapter, loaded)
+        if folder is not None:
+            load_adapter(folder, model.adapter, loaded)
         return model.eval()
 
     @property

@@ -25,7 +25,11 @@ Model = Annotated[
 ]
 Adapter = Annotated[
     Path | None,
-    typer.Option("--adapter", help="Folder of the adapter.", show_default="the bundled one's; with --model, none"),
+    typer.Option(
+        "--adapter",
+        help="The adapter: a folder, or a name on the Hugging Face Hub.",
+        show_default="the bundled one's; with --model, none",
+    ),
 ]
 ChunkLength = Annotated[
     int | None, typer.Option("--chunk-length", help="Tokens per chunk.", show_default="the adapter's")

@@ -3,12 +3,14 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -27,6 +29,8 @@ CARD_NAME = "README.md"
 FORMAT_VERSION = 1
 # Stands for the fingerprint of a base whose weights are kept in fewer bits.
 QUANTIZED = "quantized"
+# What names on the Hugging Face Hub look like: an owner and a model.
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -112,6 +116,25 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 def base_name_of(base: PreTrainedModel) -> str:
     """Return the name or path a base was loaded by; empty where it was not loaded."""
     return str(getattr(base.config, "_name_or_path", "") or "")
+
+
+def adapter_folder(name: str | Path) -> Path:
+    """Return the folder of an adapter: the one of that name, or one that is fetched from the Hugging Face Hub, once.
+
+    Raises:
+        AdapterError: There is no such folder, and nothing of that name could be fetched.
+    """
+    folder = Path(name)
+    # A folder that is not there beside others that are is a slip, and no name on the Hub.
+    if folder.exists() or folder.parent.is_dir() or not _HUB_NAME.fullmatch(folder.as_posix()):
+        return folder
+    try:
+        return Path(snapshot_download(folder.as_posix(), allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]))
+    except (OSError, ValueError) as error:
+        raise AdapterError(
+            f"No adapter at {folder.as_posix()!r}: there is no such folder, and it cannot be fetched from the Hugging "
+            f"Face Hub ({str(error).strip().splitlines()[0]})."
+        ) from error
 
 
 def read_adapter_record(folder: str | Path) -> AdapterRecord:

@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
-from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter
+from focusllm.condensing import adapter_files
+from focusllm.condensing.adapter_files import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_adapter
 from focusllm.condensing.published import read_checkpoint
 from focusllm.errors import AdapterError, ConfigurationError
 from tiny import SMALL, disturb, published_names, random_ids, tiny_base, tiny_model
@@ -54,6 +55,33 @@ def test_from_pretrained_takes_base_settings_and_adapter(tmp_path: Path) -> None
         tmp_path / "base", tmp_path / "adapter", config={"chunk_length": 5}, device="cpu"
     )
     assert changed.config == replace(model.config, chunk_length=5)
+
+
+def test_an_adapter_comes_from_the_hub_by_its_name(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched: list[tuple[str, list[str]]] = []
+
+    def fetch(name: str, allow_patterns: list[str]) -> str:
+        fetched.append((name, allow_patterns))
+        if name != "someone/an-adapter":
+            raise FileNotFoundError("404: no such model\nand more")
+        return str(saved)
+
+    monkeypatch.setattr(adapter_files, "snapshot_download", fetch)
+    monkeypatch.chdir(tmp_path)
+    base = tiny_base()
+    base.save_pretrained(tmp_path / "base")
+    model = FocusModel.from_pretrained("base", "someone/an-adapter", device="cpu", dtype="float64")
+    assert torch.equal(*(one(torch.tensor([random_ids(80)])).logits for one in (model, tiny_model())))
+    assert fetched == [("someone/an-adapter", [CONFIG_NAME, WEIGHTS_NAME, CARD_NAME])]
+    with pytest.raises(AdapterError, match=r"'someone/else': there is no such folder, .* \(404: no such model\)\."):
+        FocusModel.from_pretrained("base", "someone/else", device="cpu")
+    fetched.clear()
+    for slip in ("base/adapter", "adaptor", tmp_path / "some" / "where"):
+        with pytest.raises(AdapterError, match=r"No adapter at .* is missing"):
+            FocusModel.from_pretrained("base", slip, device="cpu")
+    assert not fetched
 
 
 def test_the_folder_looks_like_peft_s_and_holds_no_pickle(saved: Path) -> None:
