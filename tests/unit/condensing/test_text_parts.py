@@ -19,6 +19,7 @@ VISION = {
 }  # fmt: skip
 MULTIMODAL: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3": ("gemma3_text", {"vision_config": VISION, "mm_tokens_per_image": 4}),
+    "gemma4": ("gemma4_text", {"vision_config": {**VISION, "model_type": "gemma4_vision"}, "audio_config": None}),
     "mistral3": ("mistral", {"vision_config": {**VISION, "model_type": "pixtral"}, "image_token_index": 95}),
     "llava": ("llama", {"vision_config": {**VISION, "model_type": "clip_vision_model"}, "image_token_index": 95}),
 }
