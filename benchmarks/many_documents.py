@@ -2,6 +2,7 @@
 
 import argparse
 import random
+from itertools import accumulate, pairwise
 
 from side_by_side import Figures, compare, real_tokens, timed
 
@@ -22,8 +23,8 @@ def ask(way: str, options: argparse.Namespace) -> Figures:
     model = FocusModel.from_pretrained(config={"local_refresh": "cached"}, max_parallel_chunks=at_once)
     rng = random.Random(0)
     lengths = [rng.randint(options.shortest, options.longest) for _ in range(options.documents)]
-    token_ids, ends = real_tokens(model, sum(lengths)), [sum(lengths[: number + 1]) for number in range(len(lengths))]
-    parts = [token_ids[end - length : end] for end, length in zip(ends, lengths, strict=True)]
+    token_ids = real_tokens(model, sum(lengths))
+    parts = [token_ids[start:end] for start, end in pairwise(accumulate(lengths, initial=0))]
     documents = [model.index(part) for part in ([token_ids] if way == WAYS[0] else parts)]
     count = {"max_new_tokens": options.new_tokens, "min_new_tokens": options.new_tokens, "stop_strings": ()}
     model.ask(documents, QUESTION, **count)

@@ -10,8 +10,7 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.documents.document import FocusDocument
 from focusllm.documents.text import PAGE_BREAK
-from focusllm.files import written_atomically
-from focusllm.plotting import new_figure
+from focusllm.plotting import new_figure, save_figure
 
 # How many chunks an answer names.
 _NUM_EVIDENCE = 3
@@ -90,5 +89,4 @@ def draw_evidence(answer_tokens: Sequence[str], chunk_shares: Sequence[Sequence[
     below.set_yticks(range(rows), [repr(token)[1:-1] for token in answer_tokens], fontsize=8)
     below.set_xlabel("chunk of the document")
     figure.colorbar(image, ax=below, label="share of attention", location="bottom", aspect=60)
-    with written_atomically(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    save_figure(figure, path)

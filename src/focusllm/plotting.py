@@ -1,8 +1,10 @@
 """Figures, for those who installed matplotlib."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from focusllm.errors import MissingDependencyError
+from focusllm.files import written_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +21,12 @@ def new_figure(width: float, height: float) -> "Figure":
     except ImportError as error:
         raise MissingDependencyError("Drawing needs matplotlib: pip install 'focusllm[plot]'.") from error
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def save_figure(figure: "Figure", path: Path) -> None:
+    """Write a figure as a PNG, whole or not at all."""
+    with written_atomically(path) as temporary:
+        figure.savefig(temporary, dpi=120, format="png")
 
 
 def check_can_draw() -> None:

@@ -43,7 +43,8 @@ def gathered(
         if len(small) <= _FEW_BATCHES:
             found += batches
             continue
-        found += [batch for batch in batches if not any(batch is one for one in small)]
+        copied = set(map(id, small))
+        found += [batch for batch in batches if id(batch) not in copied]
         for group in _alike(small, most_rows):
             found.append(group[0] if len(group) == 1 else _joined(group, device, prompt_length + SLACK))
     return ChunkCache(found)
@@ -62,11 +63,12 @@ def _smallest(batches: Sequence[ChunkBatch]) -> Iterator[ChunkBatch]:
 def _alike(batches: Sequence[ChunkBatch], most_rows: int | None) -> Iterator[list[ChunkBatch]]:
     """Yield groups of batches whose rows are not too different in length, nor too many."""
     group: list[ChunkBatch] = []
+    rows = 0
     for batch in sorted(batches, key=lambda batch: batch.num_own):
-        rows = sum(len(one.rows) for one in (*group, batch))
+        rows += len(batch.rows)
         if group and (batch.num_own > _LONGER * group[0].num_own or rows > (most_rows or rows)):
             yield group
-            group = []
+            group, rows = [], len(batch.rows)
         group.append(batch)
     yield group
 

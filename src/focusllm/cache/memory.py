@@ -36,8 +36,8 @@ def _left_by_groups() -> Iterator[int]:
     """Yield the bytes that each control group (version 2) this process is in leaves it, where there is a limit."""
     lines = _OWN_GROUPS.read_text().splitlines() if _OWN_GROUPS.exists() else []
     for name in (line.removeprefix("0::/") for line in lines if line.startswith("0::/")):
-        own = _GROUPS / name
-        for group in (own, *own.parents):
+        parts = Path(name).parts
+        for group in (_GROUPS.joinpath(*parts[:depth]) for depth in range(len(parts) + 1)):
             try:
                 limit, taken = ((group / file).read_text().strip() for file in ("memory.max", "memory.current"))
                 # What was read from files and not lately used makes room when it is needed.

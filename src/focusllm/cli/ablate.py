@@ -25,8 +25,8 @@ def ablate(
         from focusllm.ablations.report import ablation_table, draw_ablation, outcomes
         from focusllm.ablations.run import run_ablation
         from focusllm.ablations.settings import read_ablation
-        from focusllm.files import write_text, written_atomically
-        from focusllm.plotting import check_can_draw
+        from focusllm.files import write_text
+        from focusllm.plotting import check_can_draw, save_figure
     except ImportError as error:
         raise MissingDependencyError(f"Training needs {error.name!r}: pip install 'focusllm[train]'.") from error
     ablation = read_ablation(config)
@@ -38,7 +38,6 @@ def ablate(
     found = list(outcomes(ablation, records))
     table = ablation_table(found)
     write_text(ablation.output / "table.md", table)
-    with written_atomically(ablation.output / "ablation.png") as temporary:
-        draw_ablation(found).savefig(temporary, dpi=120, format="png")
+    save_figure(draw_ablation(found), ablation.output / "ablation.png")
     typer.echo(table)
     say(f"Runs, table and picture are in {ablation.output}/.")

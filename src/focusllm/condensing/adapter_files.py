@@ -205,6 +205,12 @@ def advice_on_pickles(path: Path) -> str:
     return " Files in .bin and the like are pickles, which are not read: save it as safetensors first." * found
 
 
+def unreadable(file: Path, error: Exception, place: Path) -> AdapterError:
+    """Return the error of a file that is none of safetensors, with advice by what lies at a place."""
+    advice = advice_on_pickles(place) or " Fetch it again."
+    return AdapterError(f"{file} is not a readable safetensors file ({error}).{advice}")
+
+
 def fill_parameters(adapter: CandidateAdapter, tensors: Mapping[str, Tensor], origin: str) -> None:
     """Copy tensors into the adapter's parameters, all or none.
 

@@ -201,7 +201,7 @@ def weights_fingerprint(base: PreTrainedModel) -> str:
     packed = [(name, value) for name, value in base.named_buffers() if value.dtype in _WHOLE_NUMBERS]
     weights = sorted([*base.named_parameters(), *packed], key=itemgetter(0))
     parts = [(name, part) for name, weight in weights if "candidate_" not in name for part in _plain_parts(weight)]
-    samples = [_sample_of(part).to(base.device) for _, part in parts]
+    samples = [sample_of(part, _SAMPLE).float().to(base.device) for _, part in parts]
     # All at once: a GPU is waited for a single time.
     taken = torch.cat(samples).cpu().split(list(map(len, samples)))
     for (name, part), sample in zip(parts, taken, strict=True):
@@ -216,9 +216,10 @@ def _plain_parts(weight: Any) -> list[torch.Tensor]:
     return [part for name in weight.__tensor_flatten__()[0] for part in _plain_parts(getattr(weight, name))]
 
 
-def _sample_of(weight: torch.Tensor) -> torch.Tensor:
+def sample_of(weight: torch.Tensor, count: int) -> torch.Tensor:
+    """Return numbers of a weight, evenly spread: so many at least, where there are as many."""
     values = weight.detach().flatten()
-    return values[:: max(values.numel() // _SAMPLE, 1)].float()
+    return values[:: max(values.numel() // count, 1)]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:

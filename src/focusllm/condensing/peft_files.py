@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, advice_on_pickles, base_name_of, write_weights
+from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, base_name_of, unreadable, write_weights
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
 from focusllm.config import FocusConfig
@@ -157,5 +157,4 @@ def _weights_of(folder: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError) as error:
-        advice = advice_on_pickles(folder) or " Fetch it again."
-        raise AdapterError(f"{path} is not a readable safetensors file ({error}).{advice}") from error
+        raise unreadable(path, error, folder) from error

@@ -6,7 +6,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from focusllm.condensing.adapter_files import advice_on_pickles, fill_parameters
+from focusllm.condensing.adapter_files import advice_on_pickles, fill_parameters, unreadable
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
@@ -35,8 +35,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
             with safe_open(file, framework="pt") as opened:
                 found |= {name: opened.get_tensor(name) for name in opened.keys() if _MARK in name}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            advice = advice_on_pickles(file) or " Fetch it again."
-            raise AdapterError(f"{file} is not a readable safetensors file ({error}).{advice}") from error
+            raise unreadable(file, error, file) from error
     if not found:
         raise AdapterError(f"{path} holds no weights named …{_MARK}q_proj and the like, which is what is converted.")
     return found

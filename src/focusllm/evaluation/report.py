@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from focusllm.evaluation.intervals import score_interval
-from focusllm.files import written_atomically
-from focusllm.plotting import new_figure
+from focusllm.plotting import new_figure, save_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -159,8 +158,7 @@ def csv_table(runs: "Sequence[Run]", texts: "Sequence[PerplexityRun]") -> str:
 
 def draw_heat_map(records: Sequence[dict[str, Any]], title: str, path: Path) -> None:
     """Draw the score by length and depth as a PNG; see :func:`heat_map`."""
-    with written_atomically(path) as temporary:
-        heat_map(records, title).savefig(temporary, dpi=120, format="png")
+    save_figure(heat_map(records, title), path)
 
 
 def heat_map(records: Sequence[dict[str, Any]], title: str) -> "Figure":

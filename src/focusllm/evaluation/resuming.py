@@ -5,9 +5,8 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from focusllm.condensing.adapter_files import fingerprint_of, in_sixteen_bits
+from focusllm.condensing.bases import sample_of
 from focusllm.errors import InputError
 from focusllm.files import checksum, drop_cut_line, opened_lines
 from focusllm.model import FocusModel
@@ -50,10 +49,5 @@ def opened_run(
 def identity_of(model: FocusModel) -> dict[str, str]:
     """Return what tells a model from others: fingerprints of its base and of its adapter."""
     tensors = model.adapter.parameters()
-    sampled = b"".join(in_sixteen_bits(_sample_of(tensors[name])) for name in sorted(tensors))
+    sampled = b"".join(in_sixteen_bits(sample_of(tensors[name], _SAMPLED)) for name in sorted(tensors))
     return {"base": fingerprint_of(model.base), "adapter": checksum(json.dumps(sorted(tensors)).encode() + sampled)}
-
-
-def _sample_of(tensor: Tensor) -> Tensor:
-    values = tensor.detach().flatten()
-    return values[:: max(len(values) // _SAMPLED, 1)]

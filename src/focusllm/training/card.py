@@ -11,8 +11,8 @@ import yaml
 from focusllm.condensing.adapter_files import CARD_NAME, model_card
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.errors import MissingDependencyError
-from focusllm.files import write_text, written_atomically
-from focusllm.plotting import new_figure
+from focusllm.files import write_text
+from focusllm.plotting import new_figure, save_figure
 from focusllm.provenance import hardware, versions
 from focusllm.training.recipe import Recipe
 from focusllm.training.trainer import LOG_NAME
@@ -57,8 +57,7 @@ def _draw(logged: list[dict[str, Any]], path: Path) -> bool:
     other.set_ylim(0, 1)
     other.set_ylabel("accuracy of supervised tokens")
     figure.legend(loc="upper center", ncols=2, fontsize=8)
-    with written_atomically(path) as temporary:
-        figure.savefig(temporary, dpi=120, format="png")
+    save_figure(figure, path)
     return True
 
 
