@@ -30,6 +30,10 @@ class CandidateKV:
                 moved.append((mover.move(layer, keys, shift), values))
         return CandidateKV(moved)
 
+    def rows(self, chosen: Int[Tensor, " rows"]) -> "CandidateKV":
+        """Return the candidates of some rows, in that order; a row may be chosen more than once."""
+        return CandidateKV([(keys[chosen], values[chosen]) for keys, values in self.layers])
+
     def room_for(self, rows: int, candidates: int) -> "CandidateKV":
         """Return room for so many candidates of the same layers, heads and kind, not yet filled."""
 

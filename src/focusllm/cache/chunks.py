@@ -1,6 +1,6 @@
 """The keys and values of chunks, which survive from one decode step, and from one question, to the next."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -47,6 +47,7 @@ class ChunkBatch:
         stays: Whether they stay at hand once they are, home or not.
         first_number: How many chunks of other documents come before those of this one.
         padding: How many tokens at the start of each row are none of the chunk's; ``None``: there are none such.
+        repeats: Further chunks that equal a row's, for which it stands as well: the row, and sequence and chunk.
     """
 
     rows: list[tuple[int, int]]
@@ -57,12 +58,19 @@ class ChunkBatch:
     stays: bool = True
     first_number: int = 0
     padding: Int[Tensor, " rows"] | None = None
+    repeats: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
     _others: LayerTensors = field(default_factory=list)
 
     @property
     def places(self) -> list[tuple[int, int]]:
-        """For each row, its sequence and the number its chunk has in it."""
-        return [(sequence, self.first_number + chunk) for sequence, chunk in self.rows]
+        """The chunks it stands for, as sequence and number in it: first one for each row, then those repeated."""
+        every = [*self.rows, *(chunk for _, chunk in self.repeats)]
+        return [(sequence, self.first_number + chunk) for sequence, chunk in every]
+
+    @property
+    def row_of_place(self) -> list[int]:
+        """For each of :attr:`places`, the row that stands for it."""
+        return [*range(len(self.rows)), *(row for row, _ in self.repeats)]
 
     @property
     def length(self) -> int:
@@ -118,12 +126,33 @@ class ChunkBatch:
         places = [self.rows[row] for row in rows]
         return ChunkBatch(places, cache, self.num_own, ids, first_number=self.first_number, padding=padding)
 
+    def own_part(self, rows: Sequence[int]) -> "ChunkBatch":
+        """Return a copy of the chunks of some rows, at hand wherever they lie, and nothing behind them."""
+        own = self.own_tensors() if self.away is None else self.away.load()
+        cache = cache_from([(keys[rows], values[rows]) for keys, values in own])
+        return ChunkBatch([self.rows[row] for row in rows], cache, self.num_own, first_number=self.first_number)
+
+    def part_of(self, wanted: Collection[tuple[int, int]]) -> "ChunkBatch":
+        """Return a copy of the rows that stand for some places, and for nothing else."""
+        chunks: dict[int, list[tuple[int, int]]] = {}
+        for row, (sequence, number) in zip(self.row_of_place, self.places, strict=True):
+            if (sequence, number) in wanted:
+                chunks.setdefault(row, []).append((sequence, number - self.first_number))
+        return self.part(list(chunks)).standing_for(list(chunks.values()))
+
+    def standing_for(self, chunks: Sequence[Sequence[tuple[int, int]]]) -> "ChunkBatch":
+        """Make every row stand for chunks that equal its own: for each row, sequence and chunk of one or more."""
+        self.rows = [first for first, *_ in chunks]
+        self.repeats = [(row, other) for row, (_, *others) in enumerate(chunks) for other in others]
+        return self
+
     def copy_for(self, sequence: int) -> "ChunkBatch":
         """Return the same chunks as those of another sequence, to be asked something else at the same time."""
         every = range(len(self.rows))
         bare = ChunkBatch(self.rows, num_own=self.num_own, first_number=self.first_number)
         copy = self.part(every) if self.cache.layers else bare
         copy.rows = [(sequence, chunk) for _, chunk in self.rows]
+        copy.repeats = [(row, (sequence, chunk)) for row, (_, chunk) in self.repeats]
         copy.home, copy.stays = self.home, False
         return copy
 
@@ -197,7 +226,7 @@ class ChunkCache:
     @property
     def num_chunks(self) -> int:
         """How many chunks there are."""
-        return sum(len(batch.rows) for batch in self.batches)
+        return sum(len(batch.places) for batch in self.batches)
 
     def num_bytes(self) -> int:
         """Return the bytes of all keys and values at hand."""
@@ -234,10 +263,15 @@ class ChunkCache:
 
     def follow(self, parents: Sequence[int]) -> None:
         """Put behind the chunks of each sequence what came behind those of another, its parent, with equal chunks."""
-        where = {place: (batch, row) for batch in self.batches for row, place in enumerate(batch.places)}
+        places = [batch.places[: len(batch.rows)] for batch in self.batches]
+        where = {
+            place: (batch, row)
+            for batch, of_rows in zip(self.batches, places, strict=True)
+            for row, place in enumerate(of_rows)
+        }
         followed = []
-        for batch in self.batches:
-            sources = [where[parents[sequence], chunk] for sequence, chunk in batch.places]
+        for batch, of_rows in zip(self.batches, places, strict=True):
+            sources = [where[parents[sequence], chunk] for sequence, chunk in of_rows]
             layers = zip(*([(k[row], v[row]) for k, v in source.behind()] for source, row in sources), strict=True)
             states = [(torch.stack([k for k, _ in layer]), torch.stack([v for _, v in layer])) for layer in layers]
             followed.append((batch, states, torch.stack([_candidate_id(source, row) for source, row in sources])))

@@ -81,13 +81,15 @@ def _joined(group: Sequence[ChunkBatch], device: torch.device, room: int) -> Chu
         keys, values = (_padded(states, longest, device) for states in zip(*layer, strict=True))
         cache.update(keys, values, index)
     padding = [longest - batch.num_own for batch in group for _ in batch.rows]
-    return ChunkBatch(
-        # Numbered as in the whole sequence already.
-        [place for batch in group for place in batch.places],
-        cache,
-        num_own=longest,
-        padding=torch.tensor(padding, device=device) if any(padding) else None,
-    )
+    # Numbered as in the whole sequence already.
+    rows: list[tuple[int, int]] = []
+    repeats: list[tuple[int, tuple[int, int]]] = []
+    for batch in group:
+        own, others = batch.places[: len(batch.rows)], batch.places[len(batch.rows) :]
+        repeats += [(len(rows) + row, place) for (row, _), place in zip(batch.repeats, others, strict=True)]
+        rows += own
+    padded = torch.tensor(padding, device=device) if any(padding) else None
+    return ChunkBatch(rows, cache, num_own=longest, padding=padded, repeats=repeats)
 
 
 def _padded(states: Sequence[Tensor], length: int, device: torch.device) -> Tensor:

@@ -175,7 +175,8 @@ def _named(task: str) -> tuple[str, ...]:
 
 def _systems(focus: "FocusModel", system: str, policies: Sequence[str]) -> "dict[str, System]":
     """Return what reads, by the folder of its results; ways of decoding share what was read last."""
-    from focusllm.evaluation.systems import POLICIES, SYSTEMS, FocusSystem, Reading
+    from focusllm.evaluation.readings import Reading
+    from focusllm.evaluation.systems import POLICIES, SYSTEMS, FocusSystem
 
     reading = Reading()
     return {name: FocusSystem(focus, POLICIES[name], reading) for name in policies} or {"": SYSTEMS[system](focus)}

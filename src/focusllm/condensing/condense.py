@@ -48,8 +48,8 @@ class Condenser:
             rows_at_once: How many chunks go through the base at once; ``None``: all.
 
         Returns:
-            The candidates, moved to the position of their chunk's number: candidate i of a sequence is at
-            position i, wherever its row ended.
+            The candidates of the batch's places, moved to the position of their chunk's number: candidate i of a
+            sequence is at position i, wherever its row ended.
 
         Raises:
             StateError: The adapter is detached: candidates would be ordinary tokens.
@@ -74,8 +74,13 @@ class Condenser:
         batch.cache.crop(-1)
         batch.candidate_ids = token_ids[:, -1]
         numbers = torch.tensor([[chunk] for _, chunk in batch.places], device=token_ids.device)
-        padding = 0 if batch.padding is None else batch.padding.unsqueeze(1)
-        return candidates.moved(self.mover, numbers - (held + new_tokens - 1 - padding))
+        ends = torch.full((rows, 1), held + new_tokens - 1, device=token_ids.device)
+        if batch.padding is not None:
+            ends = ends - batch.padding.unsqueeze(1)
+        if batch.repeats:
+            standing = torch.tensor(batch.row_of_place, device=token_ids.device)
+            candidates, ends = candidates.rows(standing), ends[standing]
+        return candidates.moved(self.mover, numbers - ends)
 
     def extend(
         self, cache: Cache, token_ids: Int[Tensor, "rows new_tokens"], padding: Int[Tensor, " rows"] | None = None

@@ -153,7 +153,7 @@ class FocusEngine:
         chunks = gathered(chunks, list(map(len, prompts)), self.device, self.planner.max_parallel_chunks)
         made: Made = []
         for batch in chunks.visit(self.device):
-            rows = torch.tensor([prompts[sequence] for sequence, _ in batch.places], device=self.device)
+            rows = torch.tensor([prompts[sequence] for sequence, _ in batch.rows], device=self.device)
             made.append((batch.places, self._condenser.condense(batch, rows, self.planner.rows_at_once(rows.shape[1]))))
         records = records or self.config.focus_share is not None
         state = FocusState(torch.empty(len(sequences), 0), chunks, self._plan_locals(sequences), records=records)
@@ -226,12 +226,12 @@ class FocusEngine:
         wanted = [batch for batch in state.chunks.batches if focus.intersection(batch.places)]
         made = []
         for batch in state.chunks.visit(self.device, wanted):
-            part = batch.part([row for row, place in enumerate(batch.places) if place in focus])
+            part = batch.part_of(focus)
             made.append((part.places, self._condense_pending(part, state, at_once)))
         return self.ranks.gathered(made)
 
     def _condense_pending(self, batch: ChunkBatch, state: FocusState, at_once: int) -> CandidateKV:
-        owners = [sequence for sequence, _ in batch.places]
+        owners = [sequence for sequence, _ in batch.rows]
         rows = torch.stack([tokens[owners] for tokens in state.pending], dim=1)
         return self._condenser.condense(batch, rows, at_once)
 

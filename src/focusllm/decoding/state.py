@@ -74,7 +74,7 @@ class LocalBatch:
         rows: Any = torch.tensor([row_of[parents[one]] for one in self.sequences], device=self.token_ids.device)
         self.token_ids = self.token_ids[rows]
         if self.candidates is not None:
-            self.candidates = CandidateKV([(keys[rows], values[rows]) for keys, values in self.candidates.layers])
+            self.candidates = self.candidates.rows(rows)
         if self.cache is not None:
             self.cache.reorder_cache(rows)
         if self.shares is not None:

@@ -17,7 +17,7 @@ from focusllm.decoding.limits import check_room
 from focusllm.decoding.state import FocusState, TokenScores
 from focusllm.errors import ConfigurationError, WindowError
 from focusllm.evaluation.perplexity import SegmentedText
-from focusllm.evaluation.systems import Reading
+from focusllm.evaluation.readings import Reading
 from focusllm.model import FocusModel
 
 _USUAL_STRIDE = 128

@@ -168,10 +168,7 @@ def _beginning(batch: ChunkBatch, num_chunks: int) -> ChunkBatch | None:
     rows = [row for row, (_, number) in enumerate(batch.rows) if number < num_chunks]
     if not rows:
         return None
-    if len(rows) == len(batch.rows):
-        return batch
-    batch.forget_question()
-    return batch.part(rows)
+    return batch if len(rows) == len(batch.rows) else batch.own_part(rows)
 
 
 def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], None] = lambda _: None) -> list[Segment]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
-from focusllm.cache.chunks import ChunkCache
 from focusllm.chunking import SplitSequence, block
 from focusllm.condensing.bases import pad_token_id_of
 from focusllm.config import FocusConfig
@@ -14,6 +13,7 @@ from focusllm.decoding.settings import generation_config_for
 from focusllm.evaluation.baselines import StreamingSystem, StretchedSystem, TruncatedSystem
 from focusllm.evaluation.chunk_baselines import BestChunkSystem, RetrievalSystem
 from focusllm.evaluation.ending import OWN_ENDS, Ending
+from focusllm.evaluation.readings import Reading
 from focusllm.model import FocusModel
 
 
@@ -46,31 +46,13 @@ POLICIES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class Reading:
-    """The chunks read last: whoever asks about the same ones next need not read them again."""
-
-    def __init__(self) -> None:
-        self._chunks: tuple[Sequence[int], ...] = ()
-        self._cache = ChunkCache()
-
-    def of(self, engine: FocusEngine, sequence: SplitSequence) -> ChunkCache:
-        """Return the chunks of a sequence."""
-        if sequence.chunks != self._chunks:
-            # What is not needed any more makes room first; a reading that is cut short leaves nothing.
-            self._chunks, self._cache = (), ChunkCache()
-            prompt_length = min(engine.config.dynamic_prompt_length, len(sequence.local)) + 1
-            self._cache = engine.index([sequence.chunks], [prompt_length])
-            self._chunks = sequence.chunks
-        return self._cache
-
-
 class FocusSystem:
     """FocusLLM.
 
     Args:
         model: The model.
         settings: How it decodes; as it is configured, by default.
-        reading: The chunks read last, shared with systems that differ in settings alone.
+        reading: The chunks read so far, shared with systems that differ in settings alone.
         name: What results call it; by default they say how it decodes.
     """
 

@@ -8,7 +8,8 @@ import torch
 from focusllm import FocusModel
 from focusllm.chunking import SplitSequence
 from focusllm.errors import WindowError
-from focusllm.evaluation.systems import POLICIES, FocusSystem, Reading
+from focusllm.evaluation.readings import Reading
+from focusllm.evaluation.systems import POLICIES, FocusSystem
 from tiny import SMALL, random_ids, tiny_base, tiny_tokenizer
 
 PROMPT = random_ids(100)
