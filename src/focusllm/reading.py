@@ -122,6 +122,7 @@ class DocumentReader:
                 f"of them can load it, each its share."
             )
         keeping = budgets, bytes_per_token(self.engine.base)
+        batch_bytes = budgets.batch_bytes(document.num_chunk_tokens * keeping[1])
         with written_folder(path, document) as folder:
             cache = ChunkCache(folder.batches())
 
@@ -130,7 +131,8 @@ class DocumentReader:
                 cache.batches.append(batch)
                 cache.keep_within(*keeping)
 
-            self.engine.index([document.chunks], [self._usual_prompt], progress, known=folder.known, finish=finish)
+            given = [document.chunks], [self._usual_prompt], progress
+            self.engine.index(*given, known=folder.known, batch_bytes=batch_bytes, finish=finish)
         cache.keep_within(*keeping)
         document.cache = cache
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, cast
 
 import torch
 from jaxtyping import Int
@@ -11,26 +11,12 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from focusllm.cache.eight_bits import EightBitHome, to_eight_bits
-from focusllm.cache.layers import SLACK, GrowingLayer, cache_from, cache_tensors, growing_cache
-from focusllm.cache.tiers import Budgets, CpuHome, bytes_of
+from focusllm.cache.homes import Home, LayerTensors, bytes_of
+from focusllm.cache.layers import SLACK, GrowingLayer, cache_from, cache_tensors, empty_cache, growing_cache
+from focusllm.cache.tiers import Budgets, CpuHome
 
 # Room behind chunks that come from their home, for prompt block and answer, in tokens.
 _ROOM = 4 * SLACK
-
-LayerTensors = list[tuple[Tensor, Tensor]]
-
-
-@runtime_checkable
-class Home(Protocol):
-    """Where the keys and values of a batch of chunks lie when they are not at hand."""
-
-    def load(self) -> LayerTensors:
-        """Return keys and values of each layer, (rows, kv_heads, chunk, head_dim)."""
-        ...
-
-    def num_bytes(self) -> int:
-        """Return how many bytes they take there."""
-        ...
 
 
 @dataclass
@@ -95,6 +81,10 @@ class ChunkBatch:
             (keys[..., : self.num_own, :], values[..., : self.num_own, :]) for keys, values in cache_tensors(self.cache)
         ]
 
+    def own_wherever(self) -> LayerTensors:
+        """Return the chunks' own keys and values, at hand or from their home."""
+        return self.own_tensors() if self.away is None else cache_tensors(self.fetched(None))
+
     def num_bytes_once_at_hand(self, bytes_per_token: int) -> int:
         """Return about how many bytes the keys and values would take at hand."""
         return len(self.rows) * (self.num_own + _ROOM) * bytes_per_token
@@ -128,8 +118,7 @@ class ChunkBatch:
 
     def own_part(self, rows: Sequence[int]) -> "ChunkBatch":
         """Return a copy of the chunks of some rows, at hand wherever they lie, and nothing behind them."""
-        own = self.own_tensors() if self.away is None else self.away.load()
-        cache = cache_from([(keys[rows], values[rows]) for keys, values in own])
+        cache = cache_from([(keys[rows], values[rows]) for keys, values in self.own_wherever()])
         return ChunkBatch([self.rows[row] for row in rows], cache, self.num_own, first_number=self.first_number)
 
     def part_of(self, wanted: Collection[tuple[int, int]]) -> "ChunkBatch":
@@ -175,13 +164,26 @@ class ChunkBatch:
         """The home the chunks' own keys and values must be had from; ``None`` where they are at hand."""
         return None if self.cache.layers else self.home
 
-    def take(self, own: LayerTensors, device: torch.device) -> None:
-        """Have at hand what the home gave, and behind it what came after the chunks."""
-        room = self.length - self.num_own + SLACK
-        self.cache = cache_from(
-            [(keys.to(device, non_blocking=True), values.to(device, non_blocking=True)) for keys, values in own],
-            max(room, _ROOM),
-        )
+    def fetched(self, device: torch.device | None) -> Cache:
+        """Return what the home gives, on a device or where it lies, with room for what came or will come behind it.
+
+        It is put in its place part by part: large batches are not to be in memory twice.
+        """
+        assert self.home is not None
+        cache, first = growing_cache(), 0
+        for part in self.home.parts():
+            if not first:
+                cache = empty_cache(len(part), max(self.length - self.num_own + SLACK, _ROOM))
+            rows = slice(first, first + len(part[0][0]))
+            for layer, pair in zip(cast(list[GrowingLayer], cache.layers), part, strict=True):
+                keys, values = (states.to(device, non_blocking=True) for states in pair)
+                layer.fill(rows, len(self.rows), 0, keys, values)
+            first = rows.stop
+        return cache
+
+    def take(self, own: Cache) -> None:
+        """Have at hand what was fetched, and behind it what came after the chunks."""
+        self.cache = own
         for index, (keys, values) in enumerate(self._others):
             self.cache.update(keys, values, index)
         self._others = []
@@ -211,15 +213,15 @@ class ChunkCache:
         batches = self.batches if batches is None else batches
         with ThreadPoolExecutor(max_workers=1) as reader:
             # One is read ahead: those at hand cost nothing here, not even a thread.
-            homes = [batch.away for batch in batches]
-            reading = (None if home is None else reader.submit(home.load) for home in homes)
+            away = [None if batch.away is None else batch for batch in batches]
+            reading = (None if batch is None else reader.submit(batch.fetched, device) for batch in away)
             following = next(reading, None)
             for batch in batches:
                 current, following = following, next(reading, None)
                 if current is None:
                     batch.move_to(device)
                 else:
-                    batch.take(current.result(), device)
+                    batch.take(current.result())
                 yield batch
                 batch.leave()
 

@@ -3,12 +3,14 @@
 Each token of each head has a scale of its own, so that one large value costs no other token its precision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
+
+from focusllm.cache.homes import LayerTensors
 
 _LARGEST = 127
 
@@ -51,9 +53,9 @@ class EightBitHome:
 
     layers: Sequence[tuple[EightBits, EightBits]]
 
-    def load(self) -> list[tuple[Tensor, Tensor]]:
-        """Return keys and values of each layer."""
-        return [(keys.restored(), values.restored()) for keys, values in self.layers]
+    def parts(self) -> Iterator[LayerTensors]:
+        """Yield keys and values of each layer."""
+        yield [(keys.restored(), values.restored()) for keys, values in self.layers]
 
     def num_bytes(self) -> int:
         """Return how many bytes they take here."""

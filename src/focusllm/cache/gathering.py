@@ -75,7 +75,7 @@ def _alike(batches: Sequence[ChunkBatch], most_rows: int | None) -> Iterator[lis
 
 def _joined(group: Sequence[ChunkBatch], device: torch.device, room: int) -> ChunkBatch:
     longest = group[-1].num_own
-    kept = [batch.own_tensors() if batch.away is None else batch.away.load() for batch in group]
+    kept = [batch.own_wherever() for batch in group]
     cache = growing_cache(room)
     for index, layer in enumerate(zip(*kept, strict=True)):
         keys, values = (_padded(states, longest, device) for states in zip(*layer, strict=True))

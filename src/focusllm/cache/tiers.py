@@ -1,16 +1,16 @@
 """Where keys and values of chunks lie: on the device, in CPU memory beside a GPU, in a folder. Source: ours."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 
+from focusllm.cache.homes import Home, LayerTensors, bytes_of
 from focusllm.cache.memory import free_bytes
 from focusllm.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    from focusllm.cache.chunks import Home, LayerTensors
-
+# Keys and values of a batch, where not all stay on the device: two of these are there at a time, in use and read ahead.
+_PASSING_BATCH_BYTES = 128 * 2**20
 # Part of the free memory that is taken when the user does not say; questions need some, too.
 _FREE_SHARE = 0.5
 
@@ -43,16 +43,15 @@ class Budgets:
             cpu_bytes = 0 if device.type == "cpu" else int(free_bytes(torch.device("cpu")) * _FREE_SHARE)
         return cls(device_bytes, cpu_bytes)
 
+    def batch_bytes(self, num_bytes: int) -> int | None:
+        """Return how large the batches of a document of so many bytes should be; ``None`` where all of it stays."""
+        return None if num_bytes <= self.device else _PASSING_BATCH_BYTES
+
     def shared_out(self, num_bytes: int) -> dict[str, int]:
         """Return how many of so many bytes would lie in each tier: "device", "cpu" and "folder"."""
         on_device = min(num_bytes, self.device)
         in_cpu_memory = min(num_bytes - on_device, self.cpu)
         return {"device": on_device, "cpu": in_cpu_memory, "folder": num_bytes - on_device - in_cpu_memory}
-
-
-def bytes_of(layers: "LayerTensors") -> int:
-    """Return the bytes of the keys and values of all layers."""
-    return sum(states.nbytes for pair in layers for states in pair)
 
 
 class CpuHome:
@@ -63,25 +62,25 @@ class CpuHome:
         beneath: Where else they can be had from, once; then they are kept here.
     """
 
-    def __init__(self, at_hand: "LayerTensors | None", beneath: "Home | None") -> None:
-        self._kept = None if at_hand is None else _in_cpu_memory(at_hand)
+    def __init__(self, at_hand: LayerTensors | None, beneath: Home | None) -> None:
+        self._kept = [] if at_hand is None else [_in_cpu_memory(at_hand)]
         self._beneath = beneath
 
-    def load(self) -> "LayerTensors":
-        """Return keys and values of each layer."""
-        if self._kept is None:
+    def parts(self) -> Iterator[LayerTensors]:
+        """Yield keys and values of each layer."""
+        if not self._kept:
             assert self._beneath is not None  # it was made of one or the other
-            self._kept = _in_cpu_memory(self._beneath.load())
-        return self._kept
+            self._kept = [_in_cpu_memory(part) for part in self._beneath.parts()]
+        yield from self._kept
 
     def num_bytes(self) -> int:
         """Return how many bytes they take here, or will."""
-        if self._kept is None:
+        if not self._kept:
             return 0 if self._beneath is None else self._beneath.num_bytes()
-        return bytes_of(self._kept)
+        return sum(map(bytes_of, self._kept))
 
 
-def _in_cpu_memory(layers: "LayerTensors") -> "LayerTensors":
+def _in_cpu_memory(layers: LayerTensors) -> LayerTensors:
     """Copy to memory that a GPU, if there is one, can read by itself."""
     is_pinned = torch.cuda.is_available()
     return [

@@ -23,7 +23,7 @@ from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room, rows_grow
 from focusllm.decoding.modes import without_gradients
-from focusllm.decoding.plans import ChunkPlanner
+from focusllm.decoding.plans import ChunkPlanner, Place
 from focusllm.decoding.ranks import Made, Ranks
 from focusllm.decoding.recording import AttentionRecord, can_record, recorded
 from focusllm.decoding.state import FocusState, LocalBatch, TokenScores
@@ -104,7 +104,8 @@ class FocusEngine:
         prompt_lengths: Sequence[int],
         progress: Progress | None = None,
         *,
-        known: Collection[tuple[int, int]] = (),
+        known: Collection[Place] = (),
+        batch_bytes: int | None = None,
         finish: Callable[[ChunkBatch], None] = lambda _: None,
     ) -> ChunkCache:
         """Run chunks through the base and keep their keys and values, whatever will be asked.
@@ -115,13 +116,14 @@ class FocusEngine:
                 left behind every chunk. Only documents with equal ones share a batch.
             progress: Called with the chunk tokens read so far and those to be read in all.
             known: Document and number of chunks that are not to be read.
+            batch_bytes: Keys and values that a batch may have; ``None``: as many as are of use.
             finish: Called with every batch of chunks once it is read.
         """
         chunks = ChunkCache()
         places = [(d, c) for d, document in enumerate(documents) for c in range(len(document)) if (d, c) not in known]
         own = [(document, chunk) for document, chunk in places if self.ranks.owns(chunk)]
         read, total = 0, sum(len(documents[document][chunk]) for document, chunk in places)
-        for plan in self.planner.plan(documents, prompt_lengths, own):
+        for plan in self.planner.plan(documents, prompt_lengths, own, batch_bytes):
             cache = empty_cache(self.base.config.num_hidden_layers, plan.prompt_length + SLACK)
             blocks = torch.tensor([self._chunk_block(documents[d][c]) for d, c in plan.places], device=self.device)
             for some in pieces(len(blocks), plan.rows_at_once):
@@ -217,23 +219,19 @@ class FocusEngine:
             return []
         at_once = self.planner.rows_at_once(len(state.pending) + 1)
         if is_time_for_all:
-            batches = state.chunks.visit(self.device)
-            made = [(batch.places, self._condense_pending(batch, state, at_once)) for batch in batches]
+            made = [self._condense_pending(batch, state, at_once) for batch in state.chunks.visit(self.device)]
             state.pending = []
             return self.ranks.gathered(made)
         assert self.config.focus_share is not None  # or nothing is made again
         focus = state.focus(self.config.focus_share)
         wanted = [batch for batch in state.chunks.batches if focus.intersection(batch.places)]
-        made = []
-        for batch in state.chunks.visit(self.device, wanted):
-            part = batch.part_of(focus)
-            made.append((part.places, self._condense_pending(part, state, at_once)))
-        return self.ranks.gathered(made)
+        visited = state.chunks.visit(self.device, wanted)
+        return self.ranks.gathered([self._condense_pending(one.part_of(focus), state, at_once) for one in visited])
 
-    def _condense_pending(self, batch: ChunkBatch, state: FocusState, at_once: int) -> CandidateKV:
+    def _condense_pending(self, batch: ChunkBatch, state: FocusState, at_once: int) -> tuple[list[Place], CandidateKV]:
         owners = [sequence for sequence, _ in batch.rows]
         rows = torch.stack([tokens[owners] for tokens in state.pending], dim=1)
-        return self._condenser.condense(batch, rows, at_once)
+        return batch.places, self._condenser.condense(batch, rows, at_once)
 
     def _chunk_block(self, chunk: Sequence[int]) -> list[int]:
         return block(chunk, self.bos_token_id if self.config.chunk_bos else None)

@@ -57,7 +57,11 @@ class ChunkPlanner:
         self.max_parallel_chunks = max_parallel_chunks
 
     def plan(
-        self, documents: Sequence[Sequence[Sequence[int]]], prompt_lengths: Sequence[int], places: Sequence[Place]
+        self,
+        documents: Sequence[Sequence[Sequence[int]]],
+        prompt_lengths: Sequence[int],
+        places: Sequence[Place],
+        batch_bytes: int | None = None,
     ) -> Iterator[ReadingPlan]:
         """Yield the groups in which chunks are read and asked.
 
@@ -65,12 +69,13 @@ class ChunkPlanner:
             documents: The chunks of each document.
             prompt_lengths: For each, how long the prompt block of a question is likely to be.
             places: Document and number of the chunks that are to be read.
+            batch_bytes: Keys and values of the chunks that are asked together; ``None``: as many as are of use.
         """
         lengths = {(d, c): (len(documents[d][c]), prompt_lengths[d]) for d, c in places}
         for (length, prompt_length), group in groupby(sorted(places, key=lengths.__getitem__), lengths.__getitem__):
             members = list(group)
             at_once = self.rows_at_once(length + prompt_length)
-            together = self.max_parallel_chunks or self._num_together(length, at_once)
+            together = self.max_parallel_chunks or self._num_together(length, at_once, batch_bytes or _BATCH_BYTES)
             for start in range(0, len(members), together):
                 yield ReadingPlan(members[start : start + together], length, prompt_length, at_once)
 
@@ -82,9 +87,9 @@ class ChunkPlanner:
         affordable = int(free_bytes(device) * _PASSING_SHARE) // _passing_bytes(self._base)
         return max(min(_TOKENS_AT_ONCE.get(device.type, 65536), affordable) // new_tokens, 1)
 
-    def _num_together(self, length: int, at_once: int) -> int:
+    def _num_together(self, length: int, at_once: int, batch_bytes: int) -> int:
         # An answer's tokens come one at a time: rows of many chunks keep the device busy.
-        together = _BATCH_BYTES // (length * bytes_per_token(self._base))
+        together = batch_bytes // (length * bytes_per_token(self._base))
         return max(together // at_once, 1) * at_once
 
 

@@ -15,11 +15,12 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from focusllm.cache.chunks import ChunkBatch, ChunkCache, LayerTensors
+from focusllm.cache.chunks import ChunkBatch, ChunkCache
+from focusllm.cache.homes import LayerTensors
 from focusllm.chunking import cut_into_chunks, pieces
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
-from focusllm.documents.shards import joined, shard_tensors
+from focusllm.documents.shards import shard_tensors, states_of
 from focusllm.errors import DamageError, DocumentError
 from focusllm.files import checksum, held, write_bytes
 
@@ -37,18 +38,14 @@ class ShardHome:
     folder: Path
     shards: Sequence[Shard]
 
-    def load(self) -> LayerTensors:
-        """Read and check the shards.
+    def parts(self) -> Iterator[LayerTensors]:
+        """Read and check the shards, one after the other.
 
         Raises:
             DocumentError: A shard is missing or damaged.
         """
-        parts = [load(_checked_bytes(self.folder / shard.file, shard.checksum)) for shard in self.shards]
-        num_layers = sum(name.endswith(".keys") for name in parts[0])
-        return [
-            (joined(parts, f"layers.{index}.keys"), joined(parts, f"layers.{index}.values"))
-            for index in range(num_layers)
-        ]
+        for shard in self.shards:
+            yield states_of(load(_checked_bytes(self.folder / shard.file, shard.checksum)))
 
     def num_bytes(self) -> int:
         """Return how many bytes the files take."""

@@ -1,12 +1,10 @@
 """What a shard of a document's folder holds: keys and values, layer by layer. Source: ours."""
 
-from collections.abc import Sequence
-
-import torch
 from torch import Tensor
 
 from focusllm.cache.chunks import ChunkBatch
 from focusllm.cache.eight_bits import EightBitHome, EightBits
+from focusllm.cache.homes import LayerTensors
 
 _NAMES = ("keys", "values")
 # What the name of scales ends with, where a shard holds eight bits.
@@ -23,8 +21,7 @@ def shard_tensors(batch: ChunkBatch, start: int, end: int) -> dict[str, Tensor]:
                 tensors[f"layers.{index}.{name}{_SCALES}"] = _own_copy(states.scales[start:end])
         return tensors
     # What is away has another folder for its home.
-    own = batch.own_tensors() if batch.away is None else batch.away.load()
-    for index, pair in enumerate(own):
+    for index, pair in enumerate(batch.own_wherever()):
         for name, states in zip(_NAMES, pair, strict=True):
             tensors[f"layers.{index}.{name}"] = _own_copy(states[start:end])
     return tensors
@@ -34,12 +31,13 @@ def _own_copy(states: Tensor) -> Tensor:
     return states.to(device="cpu", copy=True).contiguous()
 
 
-def joined(parts: Sequence[dict[str, Tensor]], name: str) -> Tensor:
-    """Return the keys or values of a layer, from all shards of a batch."""
-    found = [_states_of(part, name) for part in parts]
-    return found[0] if len(found) == 1 else torch.cat(found)
+def states_of(tensors: dict[str, Tensor]) -> LayerTensors:
+    """Return the keys and values of each layer that a shard holds."""
+    num_layers = sum(name.endswith(f".{_NAMES[0]}") for name in tensors)
+    return [(_states(tensors, layer, _NAMES[0]), _states(tensors, layer, _NAMES[1])) for layer in range(num_layers)]
 
 
-def _states_of(part: dict[str, Tensor], name: str) -> Tensor:
-    scales = part.get(name + _SCALES)
-    return part[name] if scales is None else EightBits(part[name], scales).restored()
+def _states(tensors: dict[str, Tensor], layer: int, name: str) -> Tensor:
+    states = tensors[f"layers.{layer}.{name}"]
+    scales = tensors.get(f"layers.{layer}.{name}{_SCALES}")
+    return states if scales is None else EightBits(states, scales).restored()

@@ -11,6 +11,9 @@ import pytest
 import torch
 
 from focusllm import FocusDocument, FocusModel
+from focusllm.cache import tiers
+from focusllm.decoding import plans
+from focusllm.documents import folder
 from focusllm.documents.manifest import read_manifest
 from focusllm.errors import DocumentError
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model, tiny_tokenizer
@@ -94,6 +97,38 @@ def test_tiers_hold_no_more_than_their_budgets(tmp_path: Path) -> None:
     assert torch.equal(scores(model, beside), wanted)
     assert beside.bytes_of_tiers()["cpu"] > 0
     assert beside.bytes_of_tiers()["folder"] == 0
+
+
+def test_batches_are_small_where_not_all_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(SMALL, local_refresh="cached")
+    model = FocusModel(tiny_base(dtype=torch.float32), config).eval()
+    disturb(model, 0.1)
+    total = sum(model.index(TEXT).bytes_of_tiers().values())
+    monkeypatch.setattr(plans, "_TOKENS_AT_ONCE", {"cpu": 1})
+    monkeypatch.setattr(tiers, "_PASSING_BATCH_BYTES", total // 3)
+    counts = []
+    for budget in (0, 2 * total):
+        document = model.index(TEXT, tmp_path / str(budget), device_budget=budget)
+        assert document.cache is not None
+        counts.append(sum(batch.num_own == config.chunk_length for batch in document.cache.batches))
+    # One more than three, since whole chunks share a batch.
+    assert counts == [4, 1]
+
+
+@pytest.mark.parametrize("chunk_kv", ["model", "int8"])
+def test_a_batch_comes_back_from_several_shards_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk_kv: str
+) -> None:
+    monkeypatch.setattr(folder, "_SHARD_BYTES", 1)
+    model = small_batches(chunk_kv=chunk_kv)
+    document = model.index(TEXT)
+    document.save(tmp_path / "d")
+    assert len(list((tmp_path / "d").glob("shard-*"))) == document.num_chunks
+    wanted = scores(model, document)
+    for budgets in ({"device_budget": 0}, {"device_budget": 0, "cpu_budget": 2**30}):
+        loaded = model.load_document(tmp_path / "d", **budgets)
+        for _ in range(2):
+            assert torch.equal(scores(model, loaded), wanted)
 
 
 def test_eight_bits_are_near_the_base_s_own_and_take_less_room(tmp_path: Path) -> None:
