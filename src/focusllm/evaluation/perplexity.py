@@ -19,7 +19,7 @@ from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
 from focusllm.evaluation.report import as_markdown
-from focusllm.evaluation.resuming import identity_of, opened_run
+from focusllm.evaluation.resuming import alone_in, identity_of, opened_run
 from focusllm.files import append_line, ids_checksum
 from focusllm.model import FocusModel
 
@@ -180,16 +180,17 @@ def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], N
         done: Called with every segment, old or new.
 
     Raises:
-        InputError: The file holds another run.
+        InputError: The file holds another run, or is being written.
     """
-    known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
     segments = []
-    for start in scored.text.starts():
-        if start not in known:
-            known[start] = scored.segment(start)
-            append_line(output, vars(known[start]))
-        segments.append(known[start])
-        done(known[start])
+    with alone_in([output.parent]):
+        known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
+        for start in scored.text.starts():
+            if start not in known:
+                known[start] = scored.segment(start)
+                append_line(output, vars(known[start]))
+            segments.append(known[start])
+            done(known[start])
     return segments
 
 

@@ -189,8 +189,22 @@ def test_a_run_without_depths_has_no_heat_map(tmp_path: Path) -> None:
 
 def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "empty", [])
-    with pytest.raises(InputError, match="holds no samples yet"):
+    with pytest.raises(InputError, match="jsonl holds no samples yet") as raised:
         find_runs([tmp_path])
+    assert "not a run" not in str(raised.value)
+
+
+def test_versions_of_a_task_are_not_compared(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_run(tmp_path / str(version), [1.0])
+        path = tmp_path / str(version) / "samples.jsonl"
+        header, *records = path.read_text().splitlines()
+        path.write_text("\n".join([json.dumps({**json.loads(header), "task_version": version}), *records]) + "\n")
+    page = markdown_page(find_runs([tmp_path]), [], "Title")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## passkey-landmark", "## passkey-landmark, version 2",
+    ]  # fmt: skip
+    assert "difference to" not in page
 
 
 def write_perplexity(folder: Path, losses: list[float], system: str, text: str = "0123456789") -> None:
