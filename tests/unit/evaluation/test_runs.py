@@ -63,6 +63,19 @@ def test_paired_differences_are_far_surer_than_unpaired_ones() -> None:
     assert unpaired[1] - unpaired[0] > 0.1
 
 
+def test_differences_of_right_and_wrong_answers_have_newcombe_s_interval() -> None:
+    """Resampled, ten answers that are right on both sides would show that there is no difference at all."""
+    assert paired_difference([1] * 10, [1] * 10) == (0.0, pytest.approx((-0.278, 0.278), abs=1e-3))
+    assert paired_difference([1] * 10, [0] * 10) == (1.0, pytest.approx((0.608, 1.0), abs=1e-3))
+    # 20 right on both sides, 12 and 2 on one, 16 on none.
+    ours, theirs = [1] * 32 + [0] * 18, [1] * 20 + [0] * 12 + [1] * 2 + [0] * 16
+    assert paired_difference(ours, theirs) == (pytest.approx(0.2), pytest.approx((0.0562, 0.3292), abs=1e-4))
+    # Of many samples, both intervals say the same.
+    many, others = ours * 100, theirs * 100
+    _, newcombe = paired_difference(many, others)
+    assert newcombe == pytest.approx(bootstrap_interval([a - b for a, b in zip(many, others, strict=True)]), abs=2e-3)
+
+
 def test_the_difference_of_published_runs_is_that_of_their_means_of_subsets(tmp_path: Path) -> None:
     """A large subset outweighs no small one, in the difference as in the mean."""
     scores = {
@@ -139,7 +152,7 @@ def test_samples_of_other_depths_or_files_are_not_compared(tmp_path: Path, told:
             "".join(json.dumps(line) + "\n" for line in [header, first, *({**o, told: other} for o in others)])
         )
     one, two = find_runs([tmp_path])
-    assert one.difference_to(two) == (1, 0.0, (0.0, 0.0))
+    assert one.difference_to(two) == (1, 0.0, pytest.approx((-0.793, 0.793), abs=1e-3))
 
 
 def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
