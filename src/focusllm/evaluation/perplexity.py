@@ -171,13 +171,15 @@ def _beginning(batch: ChunkBatch, num_chunks: int) -> ChunkBatch | None:
     return batch if len(rows) == len(batch.rows) else batch.own_part(rows)
 
 
-def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], None] = lambda _: None) -> list[Segment]:
+def run_perplexity(
+    scored: Perplexity, output: Path, done: Callable[[Segment, bool], None] = lambda _, is_new: None
+) -> list[Segment]:
     """Score all segments that the output file does not hold yet.
 
     Args:
         scored: What scores.
         output: File of JSON lines; the first says what the run is, each other one is a segment.
-        done: Called with every segment, old or new.
+        done: Called with every segment, and whether it is new: what the file held already took no time.
 
     Raises:
         InputError: The file holds another run, or is being written.
@@ -186,11 +188,11 @@ def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], N
     with alone_in([output.parent]):
         known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
         for start in scored.text.starts():
-            if start not in known:
+            if is_new := start not in known:
                 known[start] = scored.segment(start)
                 append_line(output, vars(known[start]))
             segments.append(known[start])
-            done(known[start])
+            done(known[start], is_new)
     return segments
 
 

@@ -107,7 +107,7 @@ def run_suite(
     suite: Suite,
     systems: Mapping[Path, System],
     model: FocusModel,
-    done: Callable[[dict[str, Any]], None] = lambda _: None,
+    done: Callable[[dict[str, Any], bool], None] = lambda _, is_new: None,
 ) -> dict[Path, list[dict[str, Any]]]:
     """Run all samples that the output files do not hold yet, sample by sample, by every system.
 
@@ -116,7 +116,7 @@ def run_suite(
         systems: What answers, each with its output file: JSON lines, of which the first says what the run is, each
             other one is a sample.
         model: Its tokenizer encodes the samples; its settings are recorded.
-        done: Called with every record, old or new.
+        done: Called with every record, and whether it is new: what the file held already took no time.
 
     Returns:
         The records of each file.
@@ -140,7 +140,7 @@ def _run_missing(
     systems: Mapping[Path, System],
     runs: Mapping[Path, dict[Any, dict[str, Any]]],
     model: FocusModel,
-    done: Callable[[dict[str, Any]], None],
+    done: Callable[[dict[str, Any], bool], None],
 ) -> None:
     # Of a run that goes on, one sample is drawn again: what the others would be drawn from must be what it was.
     are_alike = {output: not records for output, records in runs.items()}
@@ -156,7 +156,7 @@ def _run_missing(
                 _check_prompt(output, records[cell.seed], sample)
                 are_alike[output] = True
             _check_same(output, cell, records[cell.seed])
-            done(records[cell.seed])
+            done(records[cell.seed], not is_known[output])
 
 
 def _encode_of(cell: Cell, model: FocusModel) -> Encode:
