@@ -220,12 +220,13 @@ def test_versions_of_a_task_are_not_compared(tmp_path: Path) -> None:
     assert "difference to" not in page
 
 
-def write_perplexity(folder: Path, losses: list[float], system: str, text: str = "0123456789") -> None:
+def write_perplexity(folder: Path, losses: list[float], system: str, text: str = "0123456789", stride: int = 8) -> None:
     folder.mkdir(parents=True)
     header = {
         "task": "perplexity",
         "system": system,
         "window": 16,
+        "stride": stride,
         "num_tokens": 8 * len(losses),
         "text_checksum": text,
     }
@@ -241,6 +242,11 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
     runs, texts = find_runs([tmp_path]), find_perplexities([tmp_path])
     assert (len(runs), len(texts)) == (1, 3)
     page = markdown_page(runs, texts, "Title")
+    assert page.count("\n## perplexity, ") == 2
+    # In other segments, tokens are predicted from something else.
+    write_perplexity(other := tmp_path / "other", [1.0, 1.0, 2.0, 2.0], "ours", stride=16)
+    assert len({run.task for run in [*texts, *find_perplexities([other])]}) == 3
+    (other / "segments.jsonl").unlink()
     head, _, *rows = page[page.index("| perplexity,") :].splitlines()[:4]
     assert head.split(" | ")[1:] == ["0 to 16", "16 to 32 |"]
     cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}
