@@ -40,7 +40,7 @@ DEFAULT_PROMPTS = {
     'qa8': {'instruction': 'Say what.', 'examples': 'None.', 'post_prompt': 'Now:'},
 }
 """
-BABILONG_LABELS = "TASK_LABELS = {'qa1': {'kitchen', 'Garden'}}\n"
+BABILONG_LABELS = "TASK_LABELS = {'qa1': ['kitchen', 'Garden']}\n"
 LONG_TEXT = "".join(f"In the year {1000 + n} nothing of note happened. " for n in range(12))
 
 

@@ -1,6 +1,6 @@
 """What an ablation says: a table and a picture."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -39,21 +39,28 @@ class Outcome:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Its 95% interval, over samples; seeds are told apart by :attr:`by_seed`."""
-        return score_interval(list(self.scores.values()))
+        """Its 95% interval, over samples: what seeds are asked is the same, so they make no more of them."""
+        return score_interval(_means(self.scores, of_samples=True))
 
     @property
     def by_seed(self) -> list[float]:
         """The mean of each training seed."""
-        seeds = sorted({seed for seed, _ in self.scores})
-        found = [[score for (its, _), score in self.scores.items() if its == seed] for seed in seeds]
-        return [sum(scores) / len(scores) for scores in found]
+        return _means(self.scores, of_samples=False)
 
     @property
     def difference(self) -> tuple[float, tuple[float, float]]:
         """By how much it is better than the first variant on samples and seeds both have, and the 95% interval."""
         both = [key for key in self.scores if key in self.reference]
-        return paired_difference([self.scores[key] for key in both], [self.reference[key] for key in both])
+        ours, others = ({key: scores[key] for key in both} for scores in (self.scores, self.reference))
+        return paired_difference(_means(ours, of_samples=True), _means(others, of_samples=True))
+
+
+def _means(scores: Mapping[tuple[int, str], float], of_samples: bool) -> list[float]:
+    """Return the mean of each sample over its seeds, or of each seed over its samples, in order."""
+    found: dict[Any, list[float]] = {}
+    for (seed, sample), score in scores.items():
+        found.setdefault(sample if of_samples else seed, []).append(score)
+    return [sum(some) / len(some) for _, some in sorted(found.items())]
 
 
 def outcomes(ablation: Ablation, records: Records) -> Iterator[Outcome]:

@@ -117,9 +117,13 @@ class ChunkBatch:
         return ChunkBatch(places, cache, self.num_own, ids, first_number=self.first_number, padding=padding)
 
     def own_part(self, rows: Sequence[int]) -> "ChunkBatch":
-        """Return a copy of the chunks of some rows, at hand wherever they lie, and nothing behind them."""
-        cache = cache_from([(keys[rows], values[rows]) for keys, values in self.own_wherever()])
-        return ChunkBatch([self.rows[row] for row in rows], cache, self.num_own, first_number=self.first_number)
+        """Return a copy of the chunks of some rows and nothing behind them: at hand, or in eight bits as these are."""
+        part = ChunkBatch([self.rows[row] for row in rows], num_own=self.num_own, first_number=self.first_number)
+        if isinstance(self.home, EightBitHome):
+            part.home, part.stays = self.home.part(rows), False
+            return part
+        part.cache = cache_from([(keys[rows], values[rows]) for keys, values in self.own_wherever()])
+        return part
 
     def part_of(self, wanted: Collection[tuple[int, int]]) -> "ChunkBatch":
         """Return a copy of the rows that stand for some places, and for nothing else."""

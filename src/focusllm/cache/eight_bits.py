@@ -31,6 +31,10 @@ class EightBits:
         """Return what the codes stand for."""
         return self.codes.to(self.scales.dtype) * self.scales
 
+    def part(self, rows: Sequence[int]) -> "EightBits":
+        """Return a copy of some rows."""
+        return EightBits(self.codes[rows], self.scales[rows])
+
     def num_bytes(self) -> int:
         """Return the bytes of codes and scales."""
         return self.codes.numel() + self.scales.numel() * self.scales.element_size()
@@ -56,6 +60,10 @@ class EightBitHome:
     def parts(self) -> Iterator[LayerTensors]:
         """Yield keys and values of each layer."""
         yield [(keys.restored(), values.restored()) for keys, values in self.layers]
+
+    def part(self, rows: Sequence[int]) -> "EightBitHome":
+        """Return a copy of some rows."""
+        return EightBitHome([(keys.part(rows), values.part(rows)) for keys, values in self.layers])
 
     def num_bytes(self) -> int:
         """Return how many bytes they take here."""

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.progress import Progress, TaskID
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, say
+from focusllm.cli.progress import RunBar, run_bar, say
 from focusllm.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -150,20 +149,19 @@ def evaluate(
         focus_share=focus_share,
     )  # fmt: skip
     readers = _systems(focus, system, names)
-    with Progress(console=ERRORS, transient=True) as bar:
-        line = bar.add_task(task, total=len(readers) * sum(suite.work for suite in suites.values()))
+    with run_bar(len(readers) * sum(suite.work for suite in suites.values()), task) as bar:
         for name, suite in suites.items():
-            bar.update(line, description=name)
+            bar.name(name)
             place = folder / name if len(suites) > 1 else folder
             systems = {place / own / SAMPLES_NAME: one for own, one in readers.items()}
-            runs = run_suite(suite, systems, focus, partial(_advance, bar, line, suite))
+            runs = run_suite(suite, systems, focus, partial(_advance, bar, suite))
             for path, records in runs.items():
                 _report(path.parent, f"{title_of(suite.header)}, {systems[path].name}", records)
     say(f"Samples, tables and pictures are in {folder}/.")
 
 
-def _advance(bar: Progress, line: TaskID, suite: "Suite", record: dict[str, Any]) -> None:
-    bar.advance(line, suite.work_of(record))
+def _advance(bar: RunBar, suite: "Suite", record: dict[str, Any], is_new: bool) -> None:
+    bar(suite.work_of(record), is_new)
 
 
 def _named(task: str) -> tuple[str, ...]:

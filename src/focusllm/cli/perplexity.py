@@ -4,10 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
 
 from focusllm.cli import loading
-from focusllm.cli.progress import ERRORS, say
+from focusllm.cli.progress import run_bar, say
 from focusllm.errors import InputError
 
 
@@ -53,9 +52,8 @@ def perplexity(
     if len(ids) < wanted:
         raise InputError(f"The text has {len(ids):,} tokens; --length asks for {wanted:,}. Give more files.")
     scored = Perplexity(focus, ids, stride, by_base)
-    with Progress(console=ERRORS, transient=True) as bar:
-        line = bar.add_task("Scoring", total=len(scored.text.starts()))
-        segments = run_perplexity(scored, output / SEGMENTS_NAME, lambda _: bar.advance(line))
+    with run_bar(len(scored.text.starts()), "Scoring") as bar:
+        segments = run_perplexity(scored, output / SEGMENTS_NAME, lambda _, is_new: bar(1, is_new))
     table = perplexity_table(by_position(segments, focus.window))
     write_text(output / "table.md", table)
     typer.echo(table)

@@ -68,6 +68,39 @@ def in_tiers(sizes: Mapping[str, int]) -> str:
     return ", ".join(f"{sizes[tier] / 1e6:,.0f} MB {place}" for tier, place in places.items() if sizes.get(tier))
 
 
+class RunBar:
+    """Moves a bar as samples are run; those that were there before count as no work, for they took no time.
+
+    Args:
+        bar: Where it is shown.
+        total: The work of all samples.
+        title: What stands before it.
+    """
+
+    def __init__(self, bar: Progress, total: int, title: str) -> None:
+        self._bar, self._task, self._total = bar, bar.add_task(title, total=total), total
+
+    def name(self, title: str) -> None:
+        """Change what stands before it."""
+        self._bar.update(self._task, description=title)
+
+    def __call__(self, work: int, is_new: bool) -> None:
+        """Take note of a sample."""
+        if is_new:
+            self._bar.advance(self._task, work)
+        else:
+            self._total -= work
+            self._bar.update(self._task, total=self._total)
+
+
+@contextmanager
+def run_bar(total: int, title: str) -> Iterator[RunBar]:
+    """Show on a terminal how much of a run is done."""
+    # One sample may take minutes: by what the last seconds brought, nothing could be foretold.
+    with Progress(console=ERRORS, transient=True, speed_estimate_period=3600) as bar:
+        yield RunBar(bar, total, title)
+
+
 class ReadingBar:
     """Moves a bar as tokens are read.
 

@@ -1,6 +1,7 @@
 """Intervals for shares, scores and differences."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,7 +37,10 @@ def score_interval(scores: Sequence[float]) -> tuple[float, float]:
 def paired_difference(
     scores: Sequence[float], others: Sequence[float], groups: Sequence[Any] | None = None
 ) -> tuple[float, tuple[float, float]]:
-    """Return by how much the mean score differs on the same samples, and the 95% interval by paired bootstrap.
+    """Return by how much the mean score differs on the same samples, and the 95% interval.
+
+    It is Newcombe's where every score is 0 or 1 and there is one group, the paired bootstrap's otherwise: resampled,
+    differences that are all the same would have no interval.
 
     Args:
         scores: Of one system.
@@ -47,10 +51,32 @@ def paired_difference(
     by_group: dict[Any, list[float]] = {}
     for score, other, group in zip(scores, others, groups or [None] * len(scores), strict=True):
         by_group.setdefault(group, []).append(score - other)
+    if len(by_group) == 1 and all(score in (0, 1) for score in (*scores, *others)):
+        return _newcombe_difference(scores, others)
     rng = np.random.default_rng(_SEED)
     means = [sum(differences) / len(differences) for differences in by_group.values()]
     resampled = np.mean([_resampled_means(differences, rng) for differences in by_group.values()], axis=0)
     return sum(means) / len(means), _middle(resampled)
+
+
+def _newcombe_difference(scores: Sequence[float], others: Sequence[float]) -> tuple[float, tuple[float, float]]:
+    """Return the difference of two paired shares and its interval. Source: Newcombe (1998), method 10."""
+    count, right, others_right = len(scores), int(sum(scores)), int(sum(others))
+    pairs = Counter(zip(scores, others, strict=True))
+    agreement = pairs[1, 1] * pairs[0, 0] - pairs[1, 0] * pairs[0, 1]
+    if agreement > 0:
+        agreement = max(agreement - count / 2, 0)
+    spread = right * (count - right) * others_right * (count - others_right)
+    correlation = agreement / math.sqrt(spread) if spread else 0.0
+    (low, high), (others_low, others_high) = wilson_interval(right, count), wilson_interval(others_right, count)
+    share, others_share = right / count, others_right / count
+
+    def combined(own: float, other: float) -> float:
+        return math.sqrt(max(own**2 - 2 * correlation * own * other + other**2, 0))
+
+    below, above = combined(share - low, others_high - others_share), combined(high - share, others_share - others_low)
+    difference = share - others_share
+    return difference, (difference - below, difference + above)
 
 
 def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.intervals import bootstrap_interval
 from focusllm.evaluation.report import as_markdown
-from focusllm.evaluation.resuming import identity_of, opened_run
+from focusllm.evaluation.resuming import alone_in, identity_of, opened_run
 from focusllm.files import append_line, ids_checksum
 from focusllm.model import FocusModel
 
@@ -171,25 +171,28 @@ def _beginning(batch: ChunkBatch, num_chunks: int) -> ChunkBatch | None:
     return batch if len(rows) == len(batch.rows) else batch.own_part(rows)
 
 
-def run_perplexity(scored: Perplexity, output: Path, done: Callable[[Segment], None] = lambda _: None) -> list[Segment]:
+def run_perplexity(
+    scored: Perplexity, output: Path, done: Callable[[Segment, bool], None] = lambda _, is_new: None
+) -> list[Segment]:
     """Score all segments that the output file does not hold yet.
 
     Args:
         scored: What scores.
         output: File of JSON lines; the first says what the run is, each other one is a segment.
-        done: Called with every segment, old or new.
+        done: Called with every segment, and whether it is new: what the file held already took no time.
 
     Raises:
-        InputError: The file holds another run.
+        InputError: The file holds another run, or is being written.
     """
-    known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
     segments = []
-    for start in scored.text.starts():
-        if start not in known:
-            known[start] = scored.segment(start)
-            append_line(output, vars(known[start]))
-        segments.append(known[start])
-        done(known[start])
+    with alone_in([output.parent]):
+        known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
+        for start in scored.text.starts():
+            if is_new := start not in known:
+                known[start] = scored.segment(start)
+                append_line(output, vars(known[start]))
+            segments.append(known[start])
+            done(known[start], is_new)
     return segments
 
 

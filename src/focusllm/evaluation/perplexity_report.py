@@ -26,8 +26,9 @@ class PerplexityRun(WrittenRun):
 
     @property
     def task(self) -> str:
-        """The text; runs over the same one can be compared."""
-        return f"perplexity, {self.header['num_tokens']:,} tokens ({self.header['text_checksum'][:8]})"
+        """The text and its segments; runs over the same ones can be compared: shorter ones have fresher candidates."""
+        text = f"{self.header['num_tokens']:,} tokens ({self.header['text_checksum'][:8]})"
+        return f"perplexity, {text}, segments of {self.header['stride']:,}"
 
     @cached_property
     def results(self) -> list[PositionResult]:

@@ -5,8 +5,9 @@ differ in how they decode, of samples that share text, and within one. A haystac
 has twenty different chunks in 400,000 tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.chunking import SplitSequence
@@ -28,12 +29,17 @@ class _Held:
     chunks: list[Chunk]
     batch: ChunkBatch
 
+    def those_in(self, chunks: Collection[Chunk]) -> "_Held":
+        """Return the rows of some chunks: these themselves where all of them are wanted, or a copy."""
+        rows = [row for row, chunk in enumerate(self.chunks) if chunk in chunks]
+        if len(rows) == len(self.chunks):
+            return self
+        return _Held([self.chunks[row] for row in rows], self.batch.own_part(rows))
+
     def for_those_in(self, numbers: Numbers) -> ChunkBatch:
         """Return the rows a sequence has, standing for every chunk of it that equals them."""
-        rows = [row for row, chunk in enumerate(self.chunks) if chunk in numbers]
-        standing = [[(0, number) for number in numbers[self.chunks[row]]] for row in rows]
-        batch = self.batch if len(rows) == len(self.chunks) else self.batch.own_part(rows)
-        return batch.standing_for(standing)
+        held = self.those_in(numbers)
+        return held.batch.standing_for([[(0, number) for number in numbers[chunk]] for chunk in held.chunks])
 
 
 class Reading:
@@ -41,17 +47,23 @@ class Reading:
 
     def __init__(self) -> None:
         self._held: list[_Held] = []
+        # What is held, here or by another process that shares the chunks: all of them must find the same to be unread.
+        self._known: set[Chunk] = set()
+        self._read_as: tuple[Any, ...] = ()
         self._chunks: tuple[Sequence[int], ...] = ()
         self._cache = ChunkCache()
 
     def of(self, engine: FocusEngine, sequence: SplitSequence) -> ChunkCache:
         """Return the chunks of a sequence."""
-        if sequence.chunks != self._chunks:
+        read_as = engine.config.chunk_bos, engine.config.chunk_kv
+        if (sequence.chunks, read_as) != (self._chunks, self._read_as):
             # A reading that is cut short leaves nothing that could be taken for this one.
             self._chunks, self._cache = (), ChunkCache()
             numbers: Numbers = {}
             for number, chunk in enumerate(sequence.chunks):
                 numbers.setdefault(tuple(chunk), []).append(number)
+            if read_as != self._read_as:
+                self._held, self._known, self._read_as = [], set(), read_as
             self._read(engine, numbers, min(engine.config.dynamic_prompt_length, len(sequence.local)) + 1)
             self._cache = ChunkCache(
                 [held.for_those_in(numbers) for held in self._held if not numbers.keys().isdisjoint(held.chunks)]
@@ -61,12 +73,12 @@ class Reading:
 
     def _read(self, engine: FocusEngine, numbers: Numbers, prompt_length: int) -> None:
         """Read those chunks that have not been read; what is not needed makes room first where there is too much."""
-        known = {chunk for held in self._held for chunk in held.chunks}
-        unread = [chunk for chunk in numbers if chunk not in known]
-        # Counted in tokens, known or new, on which processes that share the chunks agree.
-        tokens = sum(map(len, known)) + sum(map(len, unread))
-        if unread and tokens * bytes_per_token(engine.base) > _HELD_BYTES:
-            self._held = [held for held in self._held if not numbers.keys().isdisjoint(held.chunks)]
+        unread = [chunk for chunk in numbers if chunk not in self._known]
+        tokens = sum(map(len, self._known)) + sum(map(len, unread))
+        if tokens * bytes_per_token(engine.base) > _HELD_BYTES:
+            self._known &= numbers.keys()
+            self._held = [held.those_in(self._known) for held in self._held if not self._known.isdisjoint(held.chunks)]
         if unread:
             for batch in engine.index([unread], [prompt_length]).batches:
                 self._held.append(_Held([unread[number] for _, number in batch.rows], batch))
+            self._known.update(unread)

@@ -1,18 +1,34 @@
 """Runs that go on: what a file holds already, and whether it is the same run of the same model."""
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from focusllm.condensing.adapter_files import fingerprint_of, in_sixteen_bits
 from focusllm.condensing.bases import sample_of
 from focusllm.errors import InputError
-from focusllm.files import checksum, drop_cut_line, opened_lines
+from focusllm.files import checksum, drop_cut_line, held, opened_lines
 from focusllm.model import FocusModel
 
 # Values of each of an adapter's tensors that stand for all of it.
 _SAMPLED = 1024
+
+
+@contextmanager
+def alone_in(folders: Iterable[Path]) -> Iterator[None]:
+    """Keep other processes from writing runs to some folders, which are made where they are missing.
+
+    Raises:
+        InputError: One is being written to: both would add the same samples, which would count twice.
+    """
+    with ExitStack() as stack:
+        for folder in set(folders):
+            folder.mkdir(parents=True, exist_ok=True)
+            if not stack.enter_context(held(folder)):
+                raise InputError(f"Another process is writing to {folder}. Wait for it, or give another --output.")
+        yield
 
 
 def opened_run(

@@ -10,7 +10,7 @@ from typing import Any
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.cells import Cell, Suite
 from focusllm.evaluation.ending import Ending
-from focusllm.evaluation.resuming import identity_of, opened_run
+from focusllm.evaluation.resuming import alone_in, identity_of, opened_run
 from focusllm.evaluation.systems import System
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, Task
 from focusllm.files import append_line, ids_checksum
@@ -107,7 +107,7 @@ def run_suite(
     suite: Suite,
     systems: Mapping[Path, System],
     model: FocusModel,
-    done: Callable[[dict[str, Any]], None] = lambda _: None,
+    done: Callable[[dict[str, Any], bool], None] = lambda _, is_new: None,
 ) -> dict[Path, list[dict[str, Any]]]:
     """Run all samples that the output files do not hold yet, sample by sample, by every system.
 
@@ -116,29 +116,47 @@ def run_suite(
         systems: What answers, each with its output file: JSON lines, of which the first says what the run is, each
             other one is a sample.
         model: Its tokenizer encodes the samples; its settings are recorded.
-        done: Called with every record, old or new.
+        done: Called with every record, and whether it is new: what the file held already took no time.
 
     Returns:
         The records of each file.
 
     Raises:
-        InputError: A file holds another run, or samples of other data.
+        InputError: A file holds another run, samples of other data or with other prompts, or is being written.
     """
-    # The same samples by the same system with the same settings; the rest may differ from one day to the next.
-    free = ("dtype", "versions", "hardware")
-    runs = {
-        output: opened_run(output, _header(suite, system, model), "seed", free) for output, system in systems.items()
-    }
+    with alone_in(output.parent for output in systems):
+        # The same samples by the same system with the same settings; the rest may differ from one day to the next.
+        free = ("versions", "hardware")
+        runs = {
+            output: opened_run(output, _header(suite, system, model), "seed", free)
+            for output, system in systems.items()
+        }
+        _run_missing(suite, systems, runs, model, done)
+    return {output: list(records.values()) for output, records in runs.items()}
+
+
+def _run_missing(
+    suite: Suite,
+    systems: Mapping[Path, System],
+    runs: Mapping[Path, dict[Any, dict[str, Any]]],
+    model: FocusModel,
+    done: Callable[[dict[str, Any], bool], None],
+) -> None:
+    # Of a run that goes on, one sample is drawn again: what the others would be drawn from must be what it was.
+    are_alike = {output: not records for output, records in runs.items()}
     for cell in suite.cells():
-        missing = [output for output, records in runs.items() if cell.seed not in records]
-        sample = cell.draw(_encode_of(cell, model)) if missing else None
+        is_known = {output: cell.seed in records for output, records in runs.items()}
+        is_wanted = any(not is_known[output] or not are_alike[output] for output in runs)
+        sample = cell.draw(_encode_of(cell, model)) if is_wanted else None
         for output, records in runs.items():
-            if sample is not None and output in missing:
+            if sample is not None and not is_known[output]:
                 records[cell.seed] = _run_sample(cell, systems[output], sample, model)
                 append_line(output, records[cell.seed])
+            elif sample is not None:
+                _check_prompt(output, records[cell.seed], sample)
+                are_alike[output] = True
             _check_same(output, cell, records[cell.seed])
-            done(records[cell.seed])
-    return {output: list(records.values()) for output, records in runs.items()}
+            done(records[cell.seed], not is_known[output])
 
 
 def _encode_of(cell: Cell, model: FocusModel) -> Encode:
@@ -189,6 +207,16 @@ def _header(suite: Suite, system: System, model: FocusModel) -> dict[str, Any]:
         "versions": versions(),
         "hardware": hardware(model.device),
     }
+
+
+def _check_prompt(output: Path, record: dict[str, Any], sample: EvalSample) -> None:
+    found = ids_checksum(sample.prompt_ids)
+    if record.get("prompt_checksum", found) != found:
+        raise InputError(
+            f"{output} holds sample {sample.seed} with another prompt: the tokenizer, its chat template or the Python "
+            f"installation, whose files are the text of some tasks, has changed. Give another --output, or move the "
+            f"file."
+        )
 
 
 def _check_same(output: Path, cell: Cell, record: dict[str, Any]) -> None:

@@ -82,9 +82,10 @@ def _sample_of(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def title_of(header: dict[str, Any]) -> str:
-    """Return what a run measures: its task, and of a published benchmark how it was run."""
+    """Return what a run measures: its task and version, and of a published benchmark how it was run."""
     if "protocol" not in header:
-        return header["task"]
+        version = header.get("task_version", 1)
+        return header["task"] if version == 1 else f"{header['task']}, version {version}"
     templates = f", {header['templates']} templates" if "templates" in header else ""
     chat, reasoning = ", chat" if header["is_chat"] else "", ", reasoning" if "reasoning" in header else ""
     return f"{header['task']}, {header['protocol']} protocol{templates}{chat}{reasoning}"
@@ -145,12 +146,12 @@ def _read(path: Path, make: Callable[[Path, dict[str, Any], list[dict[str, Any]]
     try:
         header, *records = _lines_of(path.read_text(encoding="utf-8"))
         run = make(path, header, records)
-        if not records:
-            raise InputError(f"{path} holds no {what} yet.")
         # Both are kept, or looked up, anyway; what has neither is no run.
-        _ = run.task, run.results
+        _ = run.task, records and run.results
     except (OSError, UnicodeDecodeError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} is not a run's file: {error}") from error
+        raise InputError(f"{path} is not a run's file: {type(error).__name__}: {error}") from error
+    if not records:
+        raise InputError(f"{path} holds no {what} yet.")
     return run
 
 

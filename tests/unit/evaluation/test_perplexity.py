@@ -72,8 +72,9 @@ def test_a_run_goes_on_where_it_was_cut(tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     # Nine lines and a part of the next.
     path.write_text("\n".join(lines[:9]) + "\n" + lines[9][:11])
-    seen: list[Segment] = []
-    assert run_perplexity(Perplexity(model, TEXT, STRIDE), path, seen.append) == whole == seen
+    seen: list[tuple[Segment, bool]] = []
+    assert run_perplexity(Perplexity(model, TEXT, STRIDE), path, lambda *told: seen.append(told)) == whole
+    assert seen == [(segment, number >= 8) for number, segment in enumerate(whole)]
     assert path.read_text().splitlines() == lines
     with pytest.raises(InputError, match="holds another run"):
         run_perplexity(Perplexity(model, TEXT[:-8], STRIDE), path)

@@ -16,6 +16,7 @@ from focusllm.evaluation.baselines import TruncatedSystem
 from focusllm.evaluation.perplexity import Perplexity, run_perplexity
 from focusllm.evaluation.runner import Grid, run_grid
 from focusllm.evaluation.tasks.passkey import Passkey
+from focusllm.files import held
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_tokenizer
 
 
@@ -65,7 +66,10 @@ def test_a_run_does_not_go_on_with_another_model(tmp_path: Path) -> None:
     """Samples of two models in one file would be counted as one model's."""
     path = tmp_path / "samples.jsonl"
     found = ask(model_of(), path)
-    assert ask(model_of().to(torch.float32), path) == found
+    assert ask(model_of(), path) == found
+    # The same weights, but the first line would not say so.
+    with pytest.raises(InputError, match=r"holds another run: \['dtype'\] differ"):
+        ask(model_of().to(torch.float32), path)
     others = [model_of(), model_of()]
     disturb(others[0])
     others[1].base.base_model.layers[0].self_attn.q_proj.base_layer.weight.data.mul_(1.5)  # type: ignore[union-attr]
@@ -92,6 +96,28 @@ def test_a_run_does_not_go_on_with_fewer_settings(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"\['aloud'\] differ"):
         ask(model_of(), path)
     assert path.read_text() == text
+
+
+def test_a_run_does_not_go_on_with_other_prompts(tmp_path: Path) -> None:
+    """A tokenizer or a Python installation that changed would make other samples under the same names."""
+    path = tmp_path / "samples.jsonl"
+    ask(model_of(), path)
+    before = path.read_text()
+    changed = model_of()
+    changed.tokenizer.add_tokens(["grass"])  # type: ignore[union-attr]
+    with pytest.raises(InputError, match="with another prompt"):
+        ask(changed, path, trials=3)
+    assert path.read_text() == before
+
+
+def test_two_processes_do_not_write_the_same_run(tmp_path: Path) -> None:
+    scored = Perplexity(model_of(), random_ids(40), 8)
+    with held(tmp_path):
+        with pytest.raises(InputError, match="Another process is writing to"):
+            ask(model_of(), tmp_path / "samples.jsonl")
+        with pytest.raises(InputError, match="Another process is writing to"):
+            run_perplexity(scored, tmp_path / "segments.jsonl")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,19 @@ def test_paired_differences_are_far_surer_than_unpaired_ones() -> None:
     assert unpaired[1] - unpaired[0] > 0.1
 
 
+def test_differences_of_right_and_wrong_answers_have_newcombe_s_interval() -> None:
+    """Resampled, ten answers that are right on both sides would show that there is no difference at all."""
+    assert paired_difference([1] * 10, [1] * 10) == (0.0, pytest.approx((-0.278, 0.278), abs=1e-3))
+    assert paired_difference([1] * 10, [0] * 10) == (1.0, pytest.approx((0.608, 1.0), abs=1e-3))
+    # 20 right on both sides, 12 and 2 on one, 16 on none.
+    ours, theirs = [1] * 32 + [0] * 18, [1] * 20 + [0] * 12 + [1] * 2 + [0] * 16
+    assert paired_difference(ours, theirs) == (pytest.approx(0.2), pytest.approx((0.0562, 0.3292), abs=1e-4))
+    # Of many samples, both intervals say the same.
+    many, others = ours * 100, theirs * 100
+    _, newcombe = paired_difference(many, others)
+    assert newcombe == pytest.approx(bootstrap_interval([a - b for a, b in zip(many, others, strict=True)]), abs=2e-3)
+
+
 def test_the_difference_of_published_runs_is_that_of_their_means_of_subsets(tmp_path: Path) -> None:
     """A large subset outweighs no small one, in the difference as in the mean."""
     scores = {
@@ -139,7 +152,7 @@ def test_samples_of_other_depths_or_files_are_not_compared(tmp_path: Path, told:
             "".join(json.dumps(line) + "\n" for line in [header, first, *({**o, told: other} for o in others)])
         )
     one, two = find_runs([tmp_path])
-    assert one.difference_to(two) == (1, 0.0, (0.0, 0.0))
+    assert one.difference_to(two) == (1, 0.0, pytest.approx((-0.793, 0.793), abs=1e-3))
 
 
 def test_a_line_that_was_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -189,16 +202,31 @@ def test_a_run_without_depths_has_no_heat_map(tmp_path: Path) -> None:
 
 def test_a_run_without_samples_says_so(tmp_path: Path) -> None:
     write_run(tmp_path / "empty", [])
-    with pytest.raises(InputError, match="holds no samples yet"):
+    with pytest.raises(InputError, match="jsonl holds no samples yet") as raised:
         find_runs([tmp_path])
+    assert "not a run" not in str(raised.value)
 
 
-def write_perplexity(folder: Path, losses: list[float], system: str, text: str = "0123456789") -> None:
+def test_versions_of_a_task_are_not_compared(tmp_path: Path) -> None:
+    for version in (1, 2):
+        write_run(tmp_path / str(version), [1.0])
+        path = tmp_path / str(version) / "samples.jsonl"
+        header, *records = path.read_text().splitlines()
+        path.write_text("\n".join([json.dumps({**json.loads(header), "task_version": version}), *records]) + "\n")
+    page = markdown_page(find_runs([tmp_path]), [], "Title")
+    assert [line for line in page.splitlines() if line.startswith("## ")] == [
+        "## passkey-landmark", "## passkey-landmark, version 2",
+    ]  # fmt: skip
+    assert "difference to" not in page
+
+
+def write_perplexity(folder: Path, losses: list[float], system: str, text: str = "0123456789", stride: int = 8) -> None:
     folder.mkdir(parents=True)
     header = {
         "task": "perplexity",
         "system": system,
         "window": 16,
+        "stride": stride,
         "num_tokens": 8 * len(losses),
         "text_checksum": text,
     }
@@ -214,6 +242,11 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
     runs, texts = find_runs([tmp_path]), find_perplexities([tmp_path])
     assert (len(runs), len(texts)) == (1, 3)
     page = markdown_page(runs, texts, "Title")
+    assert page.count("\n## perplexity, ") == 2
+    # In other segments, tokens are predicted from something else.
+    write_perplexity(other := tmp_path / "other", [1.0, 1.0, 2.0, 2.0], "ours", stride=16)
+    assert len({run.task for run in [*texts, *find_perplexities([other])]}) == 3
+    (other / "segments.jsonl").unlink()
     head, _, *rows = page[page.index("| perplexity,") :].splitlines()[:4]
     assert head.split(" | ")[1:] == ["0 to 16", "16 to 32 |"]
     cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}

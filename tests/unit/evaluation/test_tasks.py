@@ -9,7 +9,9 @@ from typing import Any
 from weakref import ref
 
 import pytest
+from transformers import AutoTokenizer
 
+from focusllm.bundled.model import BASE_PATH
 from focusllm.errors import InputError
 from focusllm.evaluation.intervals import wilson_interval
 from focusllm.evaluation.tasks import facts, haystack
@@ -19,6 +21,7 @@ from focusllm.evaluation.tasks.registry import SUITE, TASKS
 from focusllm.evaluation.tasks.sample import EvalSample, Task
 from focusllm.evaluation.tasks.scoring import first_number_is, is_a_word_of, last_number_is, share_found
 from focusllm.evaluation.tasks.world import NUMBERS, PEOPLE, PLACES
+from small_world import story
 from tiny import tiny_tokenizer
 
 TOKENIZER = tiny_tokenizer()
@@ -96,7 +99,8 @@ def order_statistic(text: str) -> list[str]:
     if kind == "median":
         return [str(sorted(numbers)[len(numbers) // 2])]
     place = next((place for place, word in enumerate(("second", "third"), 1) if kind.startswith(word)), 0)
-    distinct = sorted(set(numbers), reverse=kind.endswith("largest"))
+    assert kind.endswith("distinct") == (place > 0)
+    distinct = sorted(set(numbers), reverse="largest" in kind)
     return [str(distinct[place])]
 
 
@@ -113,23 +117,7 @@ def returned(text: str) -> list[str]:
 
 
 def lived(text: str) -> list[str]:
-    """Play the story's sentences again, as a reader would."""
-    at: dict[str, str] = {}
-    holder: dict[str, str] = {}
-    trail: dict[str, list[str]] = {}
-    people = "|".join(PEOPLE)
-    sentence = rf"^({people}) (went to|took|left) the (\w+)(?: there)?\.$"
-    for person, verb, what in re.findall(sentence, text, re.MULTILINE):
-        if verb == "went to":
-            at[person] = what
-        elif verb == "took":
-            holder[what] = person
-        else:
-            del holder[what]
-        for thing, who in holder.items():
-            trail.setdefault(thing, [])
-            if trail[thing][-1:] != [at[who]]:
-                trail[thing].append(at[who])
+    at, holder, trail = story(text)
     question = re.findall(r"\nQuestion: (.+)\nAnswer:", text)[0]
     lead, end = r"(?:Where is|Where is the|Who has the|does|Where was the)", r"(?:\?| have| before)"
     subject = re.findall(rf"{lead} (\w+){end}", question)[0]
@@ -219,6 +207,19 @@ def test_text_is_encoded_once_and_keeps_no_model_alive(name: str, monkeypatch: p
 def test_the_filler_of_passkeys_is_long() -> None:
     assert text_of(TASKS["passkey"].draw(encode, 3000, 0.5, "r")).count(FILLER) > 20
     assert set(PLACES).isdisjoint(PEOPLE)
+
+
+def test_functions_asked_for_have_names_like_all_others() -> None:
+    for number in range(20):
+        sample = TASKS["code-run"].draw(encode, 6000, 0.5, f"s/{number}")
+        assert min(map(int, re.findall(r"def f(\d+)", text_of(sample)))) >= 10_000
+
+
+def test_the_names_of_all_variables_have_room_in_an_answer() -> None:
+    task, tokenizer = TASKS["variable-tracking"], AutoTokenizer.from_pretrained(BASE_PATH)
+    for number in range(100):
+        sample = task.draw(encode, 1000, 0.5, f"s/{number}")
+        assert len(tokenizer(f" VAR {', VAR '.join(sample.answers)}").input_ids) < task.max_new_tokens
 
 
 def test_depths_of_several_needles_are_spread_evenly() -> None:

@@ -4,6 +4,7 @@ Source: Kuratov and others, arXiv 2406.10149; prompts, labels and data are the u
 repository (booydar/babilong, commit 7a6efee2; Apache-2.0) in our own words. Version 1.
 """
 
+import re
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -21,14 +22,21 @@ def names_only(output: str, target: str, question: str, labels: Collection[str])
 
     Args:
         output: What was written.
-        target: The right label.
+        target: The right label, or several with commas between them, all of which must be named.
         question: Labels it names are never right, and do not count.
-        labels: All labels of the task.
+        labels: All labels of the task. Where one is part of another, such as "one" of "none", they count as words only.
     """
     # The original cuts at "Question" too, but in lower case there is none.
     said = output.lower().split(".")[0].split("<context>")[0].split("<example>")[0]
-    asked = question.lower()
-    return {label for label in map(str.lower, labels) if label in said and label not in asked} == {target.lower()}
+    known, wanted = set(map(str.lower, labels)), target.lower()
+    # Directions such as "n,w" have a comma and are one label.
+    targets = {wanted} if wanted in known else set(wanted.split(","))
+    edge = r"\b" if any(one != other and one in other for one in known for other in known) else ""
+
+    def named(text: str) -> set[str]:
+        return {label for label in known if re.search(f"{edge}{re.escape(label)}{edge}", text)}
+
+    return named(said) - named(question.lower()) == targets
 
 
 class Babilong(PublishedBenchmark):
@@ -68,7 +76,8 @@ class Babilong(PublishedBenchmark):
 
     def _question(self, task: str, length: str, sample: Fields) -> PublishedQuestion:
         parts = entry(self._parts, task, self._prompts, dict)
-        labels = entry(self._labels, task, self._metrics, set)
+        # Versions of the repository have one or the other.
+        labels = entry(self._labels, task, self._metrics, set if isinstance(self._labels.get(task), set) else list)
         question, target = sample.text("question"), sample.text("target")
         values = {**parts, "context": sample.text("input").strip(), "question": question}
         return PublishedQuestion(

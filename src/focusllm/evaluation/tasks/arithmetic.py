@@ -1,7 +1,7 @@
 """Math find and code run: an answer that must be worked out.
 
 Source: InfiniteBench (arXiv 2402.13718), "Math.Find" and "Code.Run". Generated here by their descriptions; the wording
-is ours. MIT. Version 1.
+is ours. MIT. Version 2.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,11 @@ from focusllm.evaluation.tasks.haystack import line_breaks, other_needles, put_t
 from focusllm.evaluation.tasks.sample import Encode, EvalSample, rng_of
 from focusllm.evaluation.tasks.scoring import first_number_is
 
-_LARGEST = ("largest", "second largest", "third largest")
-_SMALLEST = ("smallest", "second smallest", "third smallest")
+# In a long list most numbers are there more than once: the second largest number could be the largest again.
+_LARGEST = ("largest", "second largest distinct", "third largest distinct")
+_SMALLEST = ("smallest", "second smallest distinct", "third smallest distinct")
+# Numbers of functions, those asked for and all others: no name is to stand out.
+_NAMES = range(10_000, 10_000_000)
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class MathFind:
     """One of seven order statistics of a long list of numbers."""
 
     name: str = "math-find"
-    version: int = 1
+    version: int = 2
     max_new_tokens: int = 6
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
@@ -80,7 +83,7 @@ class CodeRun:
 
     name: str = "code-run"
     num_calls: int = 3
-    version: int = 1
+    version: int = 2
     max_new_tokens: int = 8
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
@@ -90,7 +93,7 @@ class CodeRun:
             InputError: The length cannot hold the functions and the question.
         """
         rng = rng_of(seed)
-        names = rng.sample(range(10_000), self.num_calls)
+        names = rng.sample(_NAMES, self.num_calls)
         changes = [rng.randint(-12, 17) for _ in names]
         statements = [
             _function(name, f"f{inner}(x)" if inner is not None else "x", change)
@@ -100,11 +103,11 @@ class CodeRun:
         text = f"\n# What does f{names[0]}({argument}) return?\n# f{names[0]}({argument}) ="
 
         def line_of(name: int) -> str:
-            # Others call others, never those that are asked for.
-            inner = f"f{rng.randrange(10_000, 10_000_000)}(x)" if rng.random() < 0.7 else "x"
+            # Others call others: that they call one of those asked for hardly ever happens, and changes no answer.
+            inner = f"f{rng.choice(_NAMES)}(x)" if rng.random() < 0.7 else "x"
             return _function(name, inner, rng.randint(-12, 17))
 
-        filler = other_needles(encode, set(names), lambda: rng.randrange(10_000, 10_000_000), line_of)
+        filler = other_needles(encode, set(names), lambda: rng.choice(_NAMES), line_of)
         needles = list(zip(spread(depth, len(statements)), statements, strict=True))
         parts = ("# Many small functions.\n\n", text)
         prompt = put_together(encode, num_tokens, self.name, parts, needles, filler)

@@ -201,6 +201,9 @@ def test_babilong_is_asked_as_its_files_say(tmp_path: Path) -> None:
     assert prompt_of(found[0]) == said
     assert score_of(found[0], "In the GARDEN.") == 1
     assert score_of(found[0], "garden or kitchen") == 0
+    # Versions of the repository differ in how they write labels.
+    write(tmp_path / "babilong" / "metrics.py", "TASK_LABELS = {'qa1': {'garden', 'kitchen'}}\n")
+    assert score_of(cells("babilong", tmp_path)[0], "garden or kitchen") == 0
     # A task without labels has no score.
     with pytest.raises(ConfigurationError, match="--subsets must be among qa1-0k"):
         cells("babilong", tmp_path, subsets=("qa8-2k",))

@@ -315,3 +315,22 @@ def test_labels_of_babilong(output: str, is_right: bool) -> None:
     # "office" is named in the question, so it does not count.
     labels = {"Kitchen", "garden", "office"}
     assert names_only(output, "kitchen", "Where was Mary before the office?", labels) is is_right
+
+
+@pytest.mark.parametrize(
+    ("output", "target", "labels", "is_right"),
+    [
+        ("None of them.", "none", ("none", "one", "two"), True),
+        ("One.", "one", ("none", "one", "two"), True),
+        ("One, or none.", "none", ("none", "one", "two"), False),
+        ("the milk and the apple", "apple,milk", ("apple", "football", "milk", "nothing"), True),
+        ("the apple", "apple,milk", ("apple", "football", "milk", "nothing"), False),
+        ("apple, milk, football", "apple,milk", ("apple", "football", "milk", "nothing"), False),
+        ("n,w", "n,w", ("n,n", "n,w"), True),
+        ("n,n", "n,w", ("n,n", "n,w"), False),
+    ],
+)
+def test_labels_of_babilong_within_others_and_of_several(
+    output: str, target: str, labels: tuple[str, ...], is_right: bool
+) -> None:
+    assert names_only(output, target, "How many things does Mary have?", labels) is is_right
