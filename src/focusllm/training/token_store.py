@@ -17,7 +17,7 @@ from focusllm.files import checksum, written_atomically
 
 _LOG = logging.getLogger(__name__)
 # Goes up whenever the same text would be turned into other tokens, or files are laid out in another way.
-_VERSION = 1
+_VERSION = 2
 
 
 class TokenSequences:
