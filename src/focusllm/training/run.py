@@ -8,17 +8,16 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
-from transformers.integrations.integration_utils import get_reporting_integration_callbacks
 
 from focusllm.bundled.model import resolve_base
-from focusllm.condensing.adapter_files import QUANTIZED, fingerprint_of, load_adapter
+from focusllm.condensing.adapter_files import QUANTIZED, adapter_folder, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
 from focusllm.condensing.families import window_of
-from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, TrainingError
+from focusllm.errors import ConfigurationError, InputError, TrainingError
 from focusllm.files import held
-from focusllm.kinds import check_kinds
 from focusllm.precision import is_emulated
+from focusllm.training.arguments import training_arguments
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
@@ -29,16 +28,6 @@ from focusllm.training.recipe import Recipe, make_drawer
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint, seed_everything
 
 _LOGGER = logging.getLogger(__name__)
-_FIXED: dict[str, Any] = {
-    # A packed batch holds several sequences already; more of them are reached by accumulation.
-    "per_device_train_batch_size": 1,
-    "remove_unused_columns": False,
-    # There is nothing to evaluate on, and a run could not go on from weights alone.
-    "eval_strategy": "no",
-    "save_only_model": False,
-}
-# Said by settings of the recipe itself.
-_OWN = {"output_dir": "output", "max_steps": "steps", "num_train_epochs": "steps", "seed": "seed"}
 
 
 def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
@@ -63,7 +52,7 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     base, tokenizer = _load(recipe)
     adapter = CandidateAdapter(base, recipe.focus)
     _check_base(recipe, base, adapter)
-    arguments = _arguments(recipe)
+    arguments = training_arguments(recipe)
     _check_division(arguments, base)
     batches = _batches(recipe, base, tokenizer, arguments)
     is_first = arguments.process_index == 0
@@ -72,7 +61,26 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
         checkpoint = _begin(recipe, base, adapter, is_first)
         if recipe.start == "copy" and checkpoint is None and recipe.adapter is None:
             copy_hidden_states(base, adapter, batches[0].rows)
-        trainer = FocusTrainer(
+        trainer = _trainer(recipe, base, adapter, arguments, batches, callbacks)
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        trainer.save_model()
+        if is_first:
+            write_card(recipe, adapter, arguments.device)
+        if arguments.push_to_hub:
+            trainer.push_to_hub()
+    return Path(recipe.output)
+
+
+def _trainer(
+    recipe: Recipe,
+    base: PreTrainedModel,
+    adapter: CandidateAdapter,
+    arguments: TrainingArguments,
+    batches: PackedBatches,
+    callbacks: Sequence[TrainerCallback],
+) -> FocusTrainer:
+    try:
+        return FocusTrainer(
             adapter=adapter,
             config=recipe.focus,
             kinds=[source.kind for source in recipe.data],
@@ -81,11 +89,8 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
             train_dataset=batches,
             callbacks=list(callbacks),
         )
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        trainer.save_model()
-        if is_first:
-            write_card(recipe, adapter, arguments.device)
-    return Path(recipe.output)
+    except ValueError as error:
+        raise ConfigurationError(f"transformers' Trainer refuses what `arguments` ask for: {error}") from error
 
 
 def _row_dtype(recipe: Recipe, device: torch.device) -> torch.dtype | None:
@@ -114,12 +119,18 @@ def _begin(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter, is_
     checkpoint = newest_complete_checkpoint(recipe.output)
     if checkpoint is not None:
         check_recipe(recipe)
-    start = checkpoint or (recipe.adapter and recipe.folder / recipe.adapter)
+    start = checkpoint or (recipe.adapter and _adapter_at(recipe.folder, recipe.adapter))
     if start is not None:
         load_adapter(start, adapter, base)
     if is_first:
         _open_folder(recipe, is_new=checkpoint is None)
     return checkpoint
+
+
+def _adapter_at(folder: Path, name: str) -> Path:
+    """Return the folder of an adapter to start from; a folder that is not there beside others that are is a slip."""
+    path = folder / Path(name).expanduser()
+    return path if path.parent.is_dir() else adapter_folder(name)
 
 
 def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -134,7 +145,7 @@ def _batches(
     recipe: Recipe, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, arguments: TrainingArguments
 ) -> PackedBatches:
     return PackedBatches(
-        make_drawer(recipe, tokenizer),
+        make_drawer(recipe, tokenizer, window_of(base)),
         recipe.focus,
         bos_token_id_of(base, tokenizer),
         num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
@@ -169,69 +180,3 @@ def _check_division(arguments: TrainingArguments, base: PreTrainedModel) -> None
             "The recipe divides the base among processes (DeepSpeed's ZeRO-3), and the base keeps its weights in fewer "
             "bits, which cannot be divided. Use ZeRO-2 (recipes/deepspeed/zero2.json), or leave `quantization` out."
         )
-
-
-def _arguments(recipe: Recipe) -> TrainingArguments:
-    clashing = sorted(_FIXED.keys() & recipe.arguments.keys())
-    if clashing:
-        raise ConfigurationError(
-            f"{clashing} cannot be set: packed batches, and runs that go on, need them as they are."
-        )
-    if elsewhere := sorted(_OWN.keys() & recipe.arguments.keys()):
-        own = sorted({_OWN[name] for name in elsewhere})
-        raise ConfigurationError(f"{elsewhere} cannot be set in `arguments`: set {own} of the recipe itself.")
-    defaults: dict[str, Any] = {
-        "logging_steps": 10,
-        "save_steps": 100,
-        "save_total_limit": 2,
-        "report_to": "none",
-        # Or a loss that is no number would be logged as the mean of those before it.
-        "logging_nan_inf_filter": False,
-        "use_cpu": not torch.cuda.is_available(),
-        # Every trained parameter gets a gradient from every batch.
-        "ddp_find_unused_parameters": False,
-    }
-    check_kinds(TrainingArguments, recipe.arguments)
-    given = {**defaults, **recipe.arguments}
-    try:
-        arguments = TrainingArguments(
-            output_dir=recipe.output, max_steps=recipe.steps, seed=recipe.seed, **_FIXED, **given,
-        )  # fmt: skip
-    except ImportError as error:
-        raise MissingDependencyError(f"`arguments` ask for a library that is missing: {error}") from error
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(
-            f"`arguments` holds what transformers.TrainingArguments does not take: {error}."
-        ) from error
-    _check_numbers(arguments)
-    _check_reports(arguments)
-    # A process has one batch at a time; the Trainer would have it draw one for each GPU, and drop all but the first.
-    arguments._n_gpu = min(arguments.n_gpu, 1)
-    return arguments
-
-
-def _check_numbers(arguments: TrainingArguments) -> None:
-    if arguments.save_total_limit == 1:
-        raise ConfigurationError(
-            "`save_total_limit` in `arguments` must be 2 or more: one is whole while another is written."
-        )
-    for name in ("learning_rate", "weight_decay", "adam_epsilon"):
-        # The optimizer would refuse it in the middle of everything, and not by this name.
-        if getattr(arguments, name) < 0:
-            raise ConfigurationError(f"`{name}` in `arguments` must be 0 or more; got {getattr(arguments, name)!r}.")
-    if arguments.gradient_accumulation_steps < 1:
-        raise ConfigurationError(
-            f"`gradient_accumulation_steps` in `arguments` must be a positive number; "
-            f"got {arguments.gradient_accumulation_steps!r}."
-        )
-
-
-def _check_reports(arguments: TrainingArguments) -> None:
-    """Find out now whether what is reported to is there; the Trainer would say so in errors of many kinds."""
-    try:
-        for report in get_reporting_integration_callbacks(arguments.report_to):
-            report()
-    except ValueError as error:
-        raise ConfigurationError(f"`report_to` in `arguments` is unknown: {error}") from error
-    except (ImportError, RuntimeError) as error:
-        raise MissingDependencyError(f"`report_to` in `arguments` needs a library that is missing: {error}") from error
