@@ -144,9 +144,17 @@ class ExampleDrawer:
         stages: From what the draws are made, in order; few short chunks first make finding a fact far quicker
             to learn.
         prompt_length: Tokens of prompt block to be expected behind each chunk, for sizing.
+        checksums: Of what the sources draw from.
     """
 
-    def __init__(self, sources: Mapping[Source, float], stages: Sequence[DrawSettings], prompt_length: int) -> None:
+    def __init__(
+        self,
+        sources: Mapping[Source, float],
+        stages: Sequence[DrawSettings],
+        prompt_length: int,
+        checksums: Sequence[str] = (),
+    ) -> None:
+        self.checksums = checksums
         self._sources = list(sources)
         self._shares = list(sources.values())
         self._stages = stages

@@ -17,6 +17,7 @@ from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
 from focusllm.training.fact_source import FactSource
 from focusllm.training.settings import override, parse_override, read_settings
 from focusllm.training.text_sources import RecordSource, TextSource
+from focusllm.training.token_store import TokenSequences
 
 # A document with facts is made of lines, and would be as long as the longest one, which may be a whole book.
 _PIECES_OF_LINES = re.compile(r".{1,400}(?:(?<=\s)|$)|.{400}", re.DOTALL)
@@ -186,21 +187,25 @@ def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, window: floa
         WindowError: A record does not fit the base's window.
     """
     sources: dict[Source, float] = {}
+    checksums: list[str] = []
     for settings in recipe.data:
-        source = _make_source(settings, recipe.folder, tokenizer)
+        corpus = settings.corpus(recipe.folder)
+        tokens = (corpus.record_tokens if settings.kind == "records" else corpus.text_tokens)(tokenizer)
+        source = _make_source(settings, corpus, tokens, tokenizer)
         if isinstance(source, RecordSource):
             source.check_room(recipe.draws, window)
         sources[source] = settings.share
-    return ExampleDrawer(sources, recipe.draws, recipe.focus.dynamic_prompt_length)
+        checksums.append(tokens.checksum)
+    return ExampleDrawer(sources, recipe.draws, recipe.focus.dynamic_prompt_length, checksums)
 
 
-def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Source:
-    corpus = settings.corpus(folder)
+def _make_source(
+    settings: DataSettings, corpus: Corpus, tokens: TokenSequences, tokenizer: PreTrainedTokenizerBase
+) -> Source:
     if settings.kind == "records":
-        return RecordSource(corpus.record_tokens(tokenizer), settings.max_supervised)
-    documents = corpus.text_tokens(tokenizer)
+        return RecordSource(tokens, settings.max_supervised)
     if settings.kind != "facts":
-        return TextSource(documents, settings.kind, settings.max_supervised)  # type: ignore[arg-type]
+        return TextSource(tokens, settings.kind, settings.max_supervised)  # type: ignore[arg-type]
     texts = list(corpus.texts())
     whole = (line for text in texts for line in text.splitlines(keepends=True) if line.strip())
     lines = [piece for line in whole for piece in _PIECES_OF_LINES.findall(line)]
@@ -210,4 +215,4 @@ def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedToke
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
-    return FactSource(encode, lines, sum(map(len, texts)) / sum(documents.lengths))
+    return FactSource(encode, lines, sum(map(len, texts)) / sum(tokens.lengths))

@@ -1,7 +1,7 @@
 """Running a recipe from start, or from where it was cut, to a finished adapter."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from focusllm.training.arguments import training_arguments
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
-from focusllm.training.examples import check_room
+from focusllm.training.examples import ExampleDrawer, check_room
 from focusllm.training.kept_recipe import RECIPE_NAME, check_recipe, keep_recipe
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
@@ -54,18 +54,20 @@ def train(recipe: Recipe, callbacks: Sequence[TrainerCallback] = ()) -> Path:
     _check_base(recipe, base, adapter)
     arguments = training_arguments(recipe)
     _check_division(arguments, base)
-    batches = _batches(recipe, base, tokenizer, arguments)
+    drawer = make_drawer(recipe, tokenizer, window_of(base))
+    batches = _batches(recipe, drawer, bos_token_id_of(base, tokenizer), arguments)
+    surroundings = {"number of processes": arguments.world_size, "contents of data": list(drawer.checksums)}
     is_first = arguments.process_index == 0
     # The first of several processes holds the folder for all.
     with _alone_in(Path(recipe.output)) if is_first else nullcontext():
-        checkpoint = _begin(recipe, base, adapter, is_first)
+        checkpoint = _begin(recipe, surroundings, base, adapter, is_first)
         if recipe.start == "copy" and checkpoint is None and recipe.adapter is None:
             copy_hidden_states(base, adapter, batches[0].rows)
         trainer = _trainer(recipe, base, adapter, arguments, batches, callbacks)
         trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         trainer.save_model()
         if is_first:
-            write_card(recipe, adapter, arguments.device)
+            write_card(recipe, adapter, arguments.device, arguments.world_size)
         if arguments.push_to_hub:
             trainer.push_to_hub()
     return Path(recipe.output)
@@ -114,16 +116,18 @@ def _alone_in(folder: Path) -> Iterator[None]:
         yield
 
 
-def _begin(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter, is_first: bool) -> Path | None:
+def _begin(
+    recipe: Recipe, surroundings: Mapping[str, Any], base: PreTrainedModel, adapter: CandidateAdapter, is_first: bool
+) -> Path | None:
     """Fill the adapter with what the run goes on from; return its newest complete checkpoint, or ``None``."""
     checkpoint = newest_complete_checkpoint(recipe.output)
     if checkpoint is not None:
-        check_recipe(recipe)
+        check_recipe(recipe, surroundings)
     start = checkpoint or (recipe.adapter and _adapter_at(recipe.folder, recipe.adapter))
     if start is not None:
         load_adapter(start, adapter, base)
     if is_first:
-        _open_folder(recipe, is_new=checkpoint is None)
+        _open_folder(recipe, surroundings, is_new=checkpoint is None)
     return checkpoint
 
 
@@ -142,12 +146,12 @@ def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def _batches(
-    recipe: Recipe, base: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, arguments: TrainingArguments
+    recipe: Recipe, drawer: ExampleDrawer, bos_token_id: int | None, arguments: TrainingArguments
 ) -> PackedBatches:
     return PackedBatches(
-        make_drawer(recipe, tokenizer, window_of(base)),
+        drawer,
         recipe.focus,
-        bos_token_id_of(base, tokenizer),
+        bos_token_id,
         num_batches=recipe.steps * arguments.gradient_accumulation_steps * arguments.world_size,
         seed=recipe.seed,
     )
@@ -163,13 +167,13 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
     check_room(recipe.draws, recipe.focus.dynamic_prompt_length, window_of(base))
 
 
-def _open_folder(recipe: Recipe, *, is_new: bool) -> None:
+def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], *, is_new: bool) -> None:
     """Keep the recipe, unless it is kept; of an attempt that left no checkpoint nothing is to be in the log."""
     folder = Path(recipe.output)
     if is_new:
         (folder / LOG_NAME).unlink(missing_ok=True)
     if is_new or not (folder / RECIPE_NAME).exists():
-        keep_recipe(recipe)
+        keep_recipe(recipe, surroundings)
 
 
 def _check_division(arguments: TrainingArguments, base: PreTrainedModel) -> None:

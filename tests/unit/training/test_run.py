@@ -105,6 +105,9 @@ def test_a_run_trains_the_adapter_and_leaves_the_base(folder: Path, rank: int | 
     assert f"{sum(value.numel() for value in model.adapter.parameters().values()):,} parameters" in card
     assert "8 steps; at the end loss" in card
     assert "max_supervised: 4" in card
+    # A path is no name of a model on the Hub.
+    assert "base_model:" not in card
+    assert f"--model {folder / 'base'} --adapter" in card
     assert (output / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(losses(output)) == list(range(1, 9))
     kinds = {name for line in (output / LOG_NAME).read_text().splitlines() for name in json.loads(line)}
@@ -228,6 +231,23 @@ def test_a_run_goes_on_by_its_own_recipe_alone(folder: Path) -> None:
     (moved / "recipe.json").unlink()
     assert max(losses(train(read_recipe(path, [f"output={moved}", "steps=9"])))) == 9
     assert json.loads((moved / "recipe.json").read_text())["steps"] == 9
+
+
+def test_a_run_goes_on_with_its_own_data_and_processes_alone(folder: Path) -> None:
+    path = recipe_at(folder, "run")
+    output = train(read_recipe(path))
+    (folder / "text" / "b.txt").write_text("Another book, which was not there before.\n" * 40)
+    with pytest.raises(TrainingError, match=r"\['contents of data'\] differ"):
+        train(read_recipe(path))
+    (folder / "text" / "b.txt").unlink()
+    kept = json.loads((output / "recipe.json").read_text())
+    (output / "recipe.json").write_text(json.dumps({**kept, "number of processes": 8}))
+    with pytest.raises(TrainingError, match=r"\['number of processes'\] differ"):
+        train(read_recipe(path))
+    # As it was kept before.
+    old = {name: value for name, value in kept.items() if name not in ("number of processes", "contents of data")}
+    (output / "recipe.json").write_text(json.dumps(old))
+    assert train(read_recipe(path)) == output
 
 
 def test_of_an_attempt_without_checkpoints_nothing_is_in_the_log(folder: Path) -> None:
