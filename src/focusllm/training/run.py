@@ -25,6 +25,7 @@ from focusllm.training.examples import ExampleDrawer, check_room
 from focusllm.training.kept_recipe import RECIPE_NAME, check_recipe, keep_recipe
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
+from focusllm.training.text_sources import most_text
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint, seed_everything
 
 _LOGGER = logging.getLogger(__name__)
@@ -164,7 +165,9 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
             f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
             f"does not hand their attention what the packed training pass needs. See `focusllm models`."
         )
-    check_room(recipe.draws, recipe.focus.dynamic_prompt_length, window_of(base))
+    texts = [source for source in recipe.data if source.kind in ("continuation", "reconstruction")]
+    longest = max((most_text(source.max_supervised) for source in texts), default=0)
+    check_room(recipe.draws, recipe.focus.dynamic_prompt_length, window_of(base), longest)
 
 
 def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], *, is_new: bool) -> None:

@@ -43,7 +43,7 @@ class TextSource:
         """Draw a window of a document, longer documents more often."""
         [number] = rng.choices(self._kept, cum_weights=self._ends)
         document = self._documents[number]
-        local_length = 2 + draws.local_filler + rng.randint(8, max(4 * self._max_supervised, 8))
+        local_length = draws.local_filler + rng.randint(10, most_text(self._max_supervised))
         local_length = min(local_length, len(document) // 2)
         memory_length = min(draws.memory_length, len(document) - local_length)
         start = rng.randint(0, len(document) - memory_length - local_length)
@@ -109,6 +109,11 @@ class RecordSource:
         chunks = cut_into_chunks(prompt[:-tail], draws.chunk_length)
         room = math.ceil(len(chunks) / draws.num_chunks)
         return Sample(chunks, [True] * len(chunks), local, tail + first - 1, [1.0] * len(local), room)
+
+
+def most_text(max_supervised: int) -> int:
+    """Return how many tokens a local context of running text has besides its filler, at most."""
+    return 2 + max(4 * max_supervised, 8)
 
 
 def _most_tail(local_filler: int) -> int:

@@ -391,6 +391,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("draws=[{until: 0}, {}]", ConfigurationError, "`until` of draws must be above 0"),
         ("draws.chunk_lengths=[600]", WindowError, "600 tokens .* window has 512"),
         ("draws.virtual_chunks=512", WindowError, "512 candidates .* window of 512"),
+        ("data=[{kind: facts}, {kind: continuation, max_supervised: 200}]", WindowError, "context of 802 tokens"),
         ("data=[{kind: facts, max_supervised: 0}]", ConfigurationError, "`max_supervised` .* positive number; got 0"),
         ("data=[{kind: facts, files: []}]", ConfigurationError, "`files` of a data source is empty"),
         ("data=[{kind: facts, files: ''}]", ConfigurationError, "`files` of a data source is empty"),
