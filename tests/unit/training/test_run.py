@@ -379,6 +379,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("arguments.lr_scheduler_type=foo", ConfigurationError, "foo is not a valid SchedulerType"),
         ("arguments.lr_scheduler_type=5", ConfigurationError, "5 is not a valid SchedulerType"),
         ("arguments.learning_rate=abc", ConfigurationError, "`learning_rate` must be a number; got 'abc'"),
+        ("arguments.bf16=yes", ConfigurationError, "`bf16` must be true or false; got 'yes'"),
         ("arguments.logging_steps=a", ConfigurationError, "`logging_steps` must be a number; got 'a'"),
         ("arguments.learning_rate=-1", ConfigurationError, "`learning_rate` in `arguments` must be 0 or more; got -1"),
         ("draws.row_tokens=0", ConfigurationError, "`row_tokens` of draws must be 1 or more; got 0"),
@@ -434,6 +435,14 @@ def test_two_runs_do_not_write_one_folder(folder: Path) -> None:
         train(recipe)
     assert not list((folder / "run").iterdir())
     assert (train(recipe) / WEIGHTS_NAME).exists()
+
+
+def test_no_is_a_text_and_true_is_not(folder: Path) -> None:
+    path = recipe_at(folder, "run")
+    path.write_text(path.read_text().replace("save_steps: 3", "save_strategy: no, bf16: true, use_cpu: False"))
+    arguments = read_recipe(path, ["arguments.logging_strategy=no"]).arguments
+    chosen = ("save_strategy", "logging_strategy", "bf16", "use_cpu")
+    assert [arguments[name] for name in chosen] == ["no", "no", True, False]
 
 
 def test_facts_are_hidden_in_text_without_line_breaks(folder: Path) -> None:
