@@ -125,6 +125,15 @@ def worded_conversation(
         ConfigurationError: There is no chat template.
         InputError: The conversation is not made of messages, or the template refuses it.
     """
+    return list(_worded(messages, tokenizer, is_answered=is_answered, tokenize=True))
+
+
+def conversation_text(messages: Conversation, tokenizer: PreTrainedTokenizerBase, *, is_answered: bool = False) -> str:
+    """Return a conversation as :func:`worded_conversation` words it, as text."""
+    return str(_worded(messages, tokenizer, is_answered=is_answered, tokenize=False))
+
+
+def _worded(messages: Conversation, tokenizer: PreTrainedTokenizerBase, *, is_answered: bool, tokenize: bool) -> Any:
     if not tokenizer.chat_template:
         raise ConfigurationError("The tokenizer has no chat template: use plain text in place of messages.")
     if not messages or not all({"role", "content"} <= message.keys() for message in messages):
@@ -133,12 +142,14 @@ def worded_conversation(
         check_unicode(str(message["content"]), "A message")
     try:
         # The template brings whatever special tokens it wants.
-        worded: Any = tokenizer.apply_chat_template(
-            [dict(message) for message in messages], add_generation_prompt=not is_answered, return_dict=False
+        return tokenizer.apply_chat_template(
+            [dict(message) for message in messages],
+            add_generation_prompt=not is_answered,
+            tokenize=tokenize,
+            return_dict=False,
         )
     except TemplateError as error:
         raise InputError(
             f"The tokenizer's chat template refuses this conversation ({error}): give messages with the roles and in "
             f"the order that it knows."
         ) from error
-    return list(worded)

@@ -378,7 +378,7 @@ def test_an_interrupted_training_says_how_to_go_on(
     )
     run = command("train", "--config", recipe)
     assert run.status == 1
-    assert "the same command goes on from the newest one" in run.err
+    assert f"The same command goes on from the newest checkpoint in {tmp_path / 'run'}" in run.err
 
 
 def test_models_lists_every_family(command) -> None:

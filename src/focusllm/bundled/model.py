@@ -12,5 +12,5 @@ def resolve_base(name: str, folder: Path) -> str:
     """Turn the name of a base into what transformers loads: the bundled one, a path under ``folder``, or an id."""
     if name == BUNDLED:
         return str(BASE_PATH)
-    candidate = folder / name
+    candidate = folder / Path(name).expanduser()
     return str(candidate) if candidate.is_dir() else name

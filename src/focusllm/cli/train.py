@@ -44,7 +44,7 @@ def train(
         folder = run(recipe)
     except KeyboardInterrupt as error:
         raise TrainingError(
-            f"Interrupted. Checkpoints are in {recipe.output}; the same command goes on from the newest one."
+            f"Interrupted. The same command goes on from the newest checkpoint in {recipe.output}, if there is one yet."
         ) from error
     if is_first_process():
         typer.echo(f"The adapter is in {folder}.")

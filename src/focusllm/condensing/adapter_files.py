@@ -31,6 +31,8 @@ FORMAT_VERSION = 1
 QUANTIZED = "quantized"
 # What names on the Hugging Face Hub look like: an owner and a model.
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+# Those of some old models have no owner.
+_MODEL_NAME = re.compile(r"([\w.-]+/)?[\w.-]+")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -240,7 +242,8 @@ def _digest(path: Path) -> str:
 def model_card(base_name: str, config: FocusConfig, num_parameters: int) -> str:
     """Return the model card of an adapter; how it was made may be told behind it."""
     kind = "full" if config.rank is None else f"rank {config.rank}"
-    lead = f"base_model: {base_name}\n" if base_name else ""
+    # The Hub refuses a card whose base cannot be one of its models, such as a path.
+    lead = f"base_model: {base_name}\n" if _MODEL_NAME.fullmatch(base_name) else ""
     return (
         f"---\nlibrary_name: focusllm\n{lead}tags: [focusllm, long-context]\n---\n\n"
         f"# FocusLLM adapter\n\n"

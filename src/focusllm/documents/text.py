@@ -48,6 +48,24 @@ def text_of(document: str | Path) -> str:
     return text
 
 
+def lines_of(path: Path) -> Iterator[str]:
+    """Yield the lines of a plain text, which need not fit memory; only line breaks end them, as JSON has it.
+
+    Raises:
+        InputError: There is no such file, it cannot be read or is not text, or there is nothing in it.
+    """
+    is_blank = True
+    with _said_of(path):
+        with path.open("rb") as data:
+            encoding = _encoding_of(data.read(2))
+        with path.open(encoding=encoding) as lines:
+            for line in lines:
+                is_blank = is_blank and not line.strip()
+                yield line
+    if is_blank:
+        raise InputError(f"{path} is empty: there is no text in it.")
+
+
 def _check_is_no_name(text: str) -> None:
     # A path in a string would be read as a text of one line. It is not opened either: whoever hands on texts of others
     # does not mean their words to choose files.
@@ -113,8 +131,12 @@ def _said_of(path: Path) -> Iterator[None]:
 
 def _plain_text(path: Path) -> str:
     data = path.read_bytes()
-    encoding = "utf-16" if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)) else "utf-8"
-    return TextIOWrapper(BytesIO(data), encoding=encoding).read().removeprefix(_BYTE_ORDER_MARK)
+    return TextIOWrapper(BytesIO(data), _encoding_of(data[:2])).read()
+
+
+def _encoding_of(start: bytes) -> str:
+    """Tell how a text is written by its first two bytes; by either way a byte order mark is dropped."""
+    return "utf-16" if start in (BOM_UTF16_LE, BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _html_text(path: Path) -> str:

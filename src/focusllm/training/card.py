@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import yaml
 
+from focusllm.bundled.model import BUNDLED, resolve_base
 from focusllm.condensing.adapter_files import CARD_NAME, model_card
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.errors import MissingDependencyError
@@ -22,13 +23,14 @@ PICTURE_NAME = "loss.png"
 _LAST = 10
 
 
-def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device) -> None:
+def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device, num_processes: int) -> None:
     """Write the model card of a finished run, and its loss as a picture where matplotlib is installed.
 
     Args:
         recipe: What it was made by.
         adapter: What was made.
         device: What it was trained on.
+        num_processes: In how many processes, each of which had batches of its own.
     """
     folder = Path(recipe.output)
     log = folder / LOG_NAME
@@ -36,7 +38,16 @@ def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device) 
     # A run that was cut logs some steps twice.
     logged = list({line["step"]: line for line in lines}.values())
     size = sum(parameter.numel() for parameter in adapter.parameters().values())
-    write_text(folder / CARD_NAME, _card(recipe, logged, size, device, _draw(logged, folder / PICTURE_NAME)))
+    base = _base_of(recipe)
+    place = f"{hardware(device)}, in {num_processes} processes" if num_processes > 1 else hardware(device)
+    card = model_card(base, recipe.focus, size)
+    write_text(folder / CARD_NAME, card + _training(recipe, base, logged, place, _draw(logged, folder / PICTURE_NAME)))
+
+
+def _base_of(recipe: Recipe) -> str:
+    """Return the base's name, or where its folder is from anywhere."""
+    folder = Path(resolve_base(recipe.base, recipe.folder))
+    return str(folder.resolve()) if folder.is_dir() and recipe.base != BUNDLED else recipe.base
 
 
 def _draw(logged: list[dict[str, Any]], path: Path) -> bool:
@@ -61,26 +72,24 @@ def _draw(logged: list[dict[str, Any]], path: Path) -> bool:
     return True
 
 
-def _card(
-    recipe: Recipe, logged: list[dict[str, Any]], num_parameters: int, device: torch.device, has_picture: bool
-) -> str:
+def _training(recipe: Recipe, base: str, logged: list[dict[str, Any]], place: str, has_picture: bool) -> str:
     found = ", ".join(f"{name} {version}" for name, version in versions().items() if version)
     settings = {name: value for name, value in asdict(recipe).items() if name != "folder"}
     # Through JSON, so that tuples are written as the lists they are in a recipe.
     text = yaml.safe_dump(json.loads(json.dumps(settings)), sort_keys=False, allow_unicode=True)
     picture = f"\n![Loss and accuracy over the steps]({PICTURE_NAME})\n" if has_picture else ""
-    return f"""{model_card(recipe.base, recipe.focus, num_parameters)}
+    return f"""
 ## Training
 
 {recipe.steps:,} steps; {_end(logged[-_LAST:])}.
-Made with {found}, on {hardware(device)}.
+Made with {found}, on {place}.
 {picture}
 ```yaml
 {text}```
 
 ## Evaluation
 
-None by itself: `focusllm eval passkey --model {recipe.base} --adapter PATH` measures it.
+None by itself: `focusllm eval passkey --model {base} --adapter PATH` measures it.
 """
 
 

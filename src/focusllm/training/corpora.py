@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -12,10 +12,10 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.bundled.text import installation_texts
 from focusllm.condensing.bases import tokenizer_fingerprint
-from focusllm.documents.text import text_of
+from focusllm.documents.text import lines_of, text_of
 from focusllm.errors import InputError, MissingDependencyError
 from focusllm.files import file_checksum
-from focusllm.questions import worded_conversation
+from focusllm.questions import conversation_text, worded_conversation
 from focusllm.training.token_store import TokenSequences, stored
 
 # The standard library's own text, as a place among files; the share bundled models may be trained on.
@@ -69,12 +69,12 @@ class Corpus:
         """
         return stored(self._identity("records", tokenizer), lambda: self._divided(tokenizer))
 
-    def _divided(self, tokenizer: PreTrainedTokenizerBase) -> Iterator[list[int]]:
+    def _divided(self, tokenizer: PreTrainedTokenizerBase) -> Iterator[Sequence[int]]:
         for place, record in self._limited(_RECORD, alternative=_CONVERSATION):
             if isinstance(record.get(_CONVERSATION), list):
                 yield from _conversation(record[_CONVERSATION], place, tokenizer)
             else:
-                yield from _encoded(iter([record[name] for name in _RECORD]), tokenizer)
+                yield from _pair(record["prompt"], record["completion"], tokenizer)
 
     def _limited(self, needed: tuple[str, ...], alternative: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
         if self.dataset is not None:
@@ -116,21 +116,42 @@ def _encoded(texts: Iterator[str], tokenizer: PreTrainedTokenizerBase) -> Iterat
         yield from tokenizer(some, add_special_tokens=False, verbose=False).input_ids
 
 
-def _conversation(messages: list[Any], place: str, tokenizer: PreTrainedTokenizerBase) -> tuple[list[int], list[int]]:
+def _pair(prompt: str, completion: str, tokenizer: PreTrainedTokenizerBase) -> tuple[Sequence[int], Sequence[int]]:
+    start, whole = _encoded(iter((prompt, prompt + completion)), tokenizer)
+    return start, _continued(start, whole, completion, tokenizer)
+
+
+def _continued(
+    prompt: Sequence[int], whole: Sequence[int], completion: str, tokenizer: PreTrainedTokenizerBase
+) -> Sequence[int]:
+    """Return the tokens by which a completion goes on from its prompt, of which both together have ``whole``."""
+    if whole[: len(prompt)] == prompt:
+        # Alone, some tokenizers would put a space in front of it.
+        return whole[len(prompt) :]
+    # A token has parts of both, but a prompt that waits for its answer is read without it.
+    [alone] = _encoded(iter((completion,)), tokenizer)
+    return alone
+
+
+def _conversation(
+    messages: list[Any], place: str, tokenizer: PreTrainedTokenizerBase
+) -> tuple[Sequence[int], Sequence[int]]:
     """Divide a conversation before its last message."""
     if len(messages) < 2 or not all(isinstance(message, dict) for message in messages):
         raise InputError(f"{place} has no conversation: two or more messages with `role` and `content` are needed.")
     try:
         prompt = worded_conversation(messages[:-1], tokenizer)
         whole = worded_conversation(messages, tokenizer, is_answered=True)
+        start = conversation_text(messages[:-1], tokenizer)
+        text = conversation_text(messages, tokenizer, is_answered=True)
     except InputError as error:
         raise InputError(f"{place} has a conversation that cannot be worded: {error}") from error
-    if whole[: len(prompt)] != prompt:
+    if not text.startswith(start):
         raise InputError(
             f"{place} has a conversation that the chat template words otherwise once it is answered: "
             f"use `prompt` and `completion` in place of messages."
         )
-    return prompt, whole[len(prompt) :]
+    return prompt, _continued(prompt, whole, text.removeprefix(start), tokenizer)
 
 
 def _matching(pattern: str, folder: Path) -> list[Path]:
@@ -143,7 +164,8 @@ def _matching(pattern: str, folder: Path) -> list[Path]:
     except ValueError as error:
         raise InputError(f"{pattern!r} in `files` of the data source matches no names of files: {error}.") from error
     if not found:
-        raise InputError(f"No file matches {pattern!r} (looked in {root}). Check `files` of the data source.")
+        cure = f"It is a folder: write '{relative}/**/*.txt' or the like" if (root / relative).is_dir() else "Check it"
+        raise InputError(f"No file matches {pattern!r} (looked in {root}). {cure} in `files` of the data source.")
     return found
 
 
@@ -153,17 +175,16 @@ def _records(pattern: str, folder: Path, needed: tuple[str, ...]) -> Iterator[tu
         yield from ((INSTALLATION, {"text": text}) for text in installation_texts("train"))
         return
     for path in _matching(pattern, folder):
-        if path.suffix == ".parquet":
+        if path.suffix.lower() == ".parquet":
             yield from _parquet_records(path)
-        elif path.suffix == ".jsonl" or needed != _TEXT:
+        elif path.suffix.lower() == ".jsonl" or needed != _TEXT:
             yield from _json_records(path)
         else:
             yield str(path), {"text": text_of(path)}
 
 
 def _json_records(path: Path) -> Iterator[tuple[str, Any]]:
-    # Not at every character that ends a line of text: JSON may have some of them in the middle of one.
-    for number, line in enumerate(text_of(path).split("\n"), start=1):
+    for number, line in enumerate(lines_of(path), start=1):
         if line.strip():
             yield (place := f"{path}, line {number},"), _from_json(line, place)
 

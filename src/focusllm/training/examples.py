@@ -144,9 +144,17 @@ class ExampleDrawer:
         stages: From what the draws are made, in order; few short chunks first make finding a fact far quicker
             to learn.
         prompt_length: Tokens of prompt block to be expected behind each chunk, for sizing.
+        checksums: Of what the sources draw from.
     """
 
-    def __init__(self, sources: Mapping[Source, float], stages: Sequence[DrawSettings], prompt_length: int) -> None:
+    def __init__(
+        self,
+        sources: Mapping[Source, float],
+        stages: Sequence[DrawSettings],
+        prompt_length: int,
+        checksums: Sequence[str] = (),
+    ) -> None:
+        self.checksums = checksums
         self._sources = list(sources)
         self._shares = list(sources.values())
         self._stages = stages
@@ -172,19 +180,21 @@ class ExampleDrawer:
         return [replace(_example(rng, sample, settings), source=number) for number, sample in chosen]
 
 
-def check_room(stages: Sequence[DrawSettings], prompt_length: int, window: int) -> None:
+def check_room(stages: Sequence[DrawSettings], prompt_length: int, window: int, local_length: int = 0) -> None:
     """Check that what is drawn, in its usual size, fits the base's window.
 
     Args:
         stages: From what the draws are made.
         prompt_length: Tokens of prompt block to be expected behind each chunk, at most.
         window: Tokens the base can attend to at once.
+        local_length: Tokens of a local context besides its filler, at most, as far as they are known.
 
     Raises:
         WindowError: It does not.
     """
     for stage in stages:
         row = _usual_row(max(stage.chunk_lengths), stage.local_filler, prompt_length)
+        local = stage.local_filler + local_length
         if row > window:
             raise WindowError(
                 f"A chunk of {max(stage.chunk_lengths)} tokens with its prompt block takes about {row} positions; the "
@@ -192,11 +202,11 @@ def check_room(stages: Sequence[DrawSettings], prompt_length: int, window: int) 
             )
         affordable = stage.row_tokens // _usual_row(min(stage.chunk_lengths), 0, prompt_length)
         slots = max(min(affordable, stage.max_chunks), stage.virtual_chunks)
-        if slots + stage.local_filler >= window:
+        if slots + local >= window:
             raise WindowError(
-                f"{slots} candidates and a local context of {stage.local_filler} tokens and more take more positions "
-                f"than the base's window of {window} has. Set fewer `max_chunks`, `virtual_chunks` or `local_filler` "
-                f"in `draws`."
+                f"{slots} candidates and a local context of {local} tokens and more take more positions than the "
+                f"base's window of {window} has. Set fewer `max_chunks`, `virtual_chunks` or `local_filler` in "
+                f"`draws`, or a lower `max_supervised` in `data`."
             )
 
 

@@ -1,5 +1,7 @@
 """Recipes: a YAML file that says on what, from what and how an adapter is trained."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +17,10 @@ from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
 from focusllm.training.fact_source import FactSource
 from focusllm.training.settings import override, parse_override, read_settings
 from focusllm.training.text_sources import RecordSource, TextSource
+from focusllm.training.token_store import TokenSequences
 
+# A document with facts is made of lines, and would be as long as the longest one, which may be a whole book.
+_PIECES_OF_LINES = re.compile(r".{1,400}(?:(?<=\s)|$)|.{400}", re.DOTALL)
 DATA_KINDS = ("facts", "continuation", "reconstruction", "records")
 
 
@@ -60,12 +65,24 @@ class DataSettings:
             raise ConfigurationError(
                 f"`max_supervised` of a data source must be a positive number; got {self.max_supervised!r}."
             )
+        if self.kind == "facts" and self.max_supervised != DataSettings.max_supervised:
+            raise ConfigurationError(
+                f"`max_supervised` is {self.max_supervised!r}, but the answers of `facts` are supervised as a whole; "
+                f"leave it out."
+            )
+        self._check_place()
+
+    def _check_place(self) -> None:
+        """Refuse two places, none where one is needed, and what only the other one could have."""
         if self.files is not None and not self.files:
             raise ConfigurationError("`files` of a data source is empty; name files, or leave it out.")
         if self.files and self.dataset:
             raise ConfigurationError(f"Give `files` ({self.files!r}) or a `dataset` ({self.dataset!r}), not both.")
-        if self.subset and not self.dataset:
-            raise ConfigurationError(f"`subset` is {self.subset!r}, but no `dataset` is given that could have it.")
+        for name in ("subset", "split"):
+            if getattr(self, name) != getattr(DataSettings, name) and not self.dataset:
+                raise ConfigurationError(
+                    f"`{name}` is {getattr(self, name)!r}, but no `dataset` is given that could have it."
+                )
         if self.kind == "records" and not (self.files or self.dataset):
             raise ConfigurationError("`records` need `files` or a `dataset`.")
 
@@ -82,7 +99,7 @@ class Recipe:
         seed: Seed of the draws and of new parameters.
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
         quantization: How to quantize the base: fields of transformers' ``quantization_config``.
-        adapter: Adapter to start from, or ``None`` for fresh projections.
+        adapter: Folder of the adapter to start from, or its name on the Hub; ``None`` for fresh projections.
         start: What fresh projections start as: ``"base"``, copies of the base's own (the paper's), or ``"copy"``:
             in the upper layers, values that hand on what a candidate has found (ours), which shortens training.
         focus: The method's settings.
@@ -146,6 +163,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
 
 def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
     values = dict(values)
+    if isinstance(output := values.get("output"), str):
+        # As the Trainer does: or half of a run would be in a folder that is called `~`.
+        values["output"] = str(Path(output).expanduser())
     if "focus" in values:
         values["focus"] = build_settings(FocusConfig, values["focus"], "focus")
     if "draws" in values:
@@ -160,27 +180,39 @@ def _listed(entries: Any) -> list[Any]:
     return entries if isinstance(entries, list) else [entries]
 
 
-def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> ExampleDrawer:
-    """Read the recipe's data and make the drawer of its examples."""
+def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, window: float = math.inf) -> ExampleDrawer:
+    """Read the recipe's data and make the drawer of its examples, each of which fits the window.
+
+    Raises:
+        WindowError: A record does not fit the base's window.
+    """
     sources: dict[Source, float] = {}
+    checksums: list[str] = []
     for settings in recipe.data:
-        sources[_make_source(settings, recipe.folder, tokenizer)] = settings.share
-    return ExampleDrawer(sources, recipe.draws, recipe.focus.dynamic_prompt_length)
+        corpus = settings.corpus(recipe.folder)
+        tokens = (corpus.record_tokens if settings.kind == "records" else corpus.text_tokens)(tokenizer)
+        source = _make_source(settings, corpus, tokens, tokenizer)
+        if isinstance(source, RecordSource):
+            source.check_room(recipe.draws, window)
+        sources[source] = settings.share
+        checksums.append(tokens.checksum)
+    return ExampleDrawer(sources, recipe.draws, recipe.focus.dynamic_prompt_length, checksums)
 
 
-def _make_source(settings: DataSettings, folder: Path, tokenizer: PreTrainedTokenizerBase) -> Source:
-    corpus = settings.corpus(folder)
+def _make_source(
+    settings: DataSettings, corpus: Corpus, tokens: TokenSequences, tokenizer: PreTrainedTokenizerBase
+) -> Source:
     if settings.kind == "records":
-        return RecordSource(corpus.record_tokens(tokenizer), settings.max_supervised)
-    documents = corpus.text_tokens(tokenizer)
+        return RecordSource(tokens, settings.max_supervised)
     if settings.kind != "facts":
-        return TextSource(documents, settings.kind, settings.max_supervised)  # type: ignore[arg-type]
+        return TextSource(tokens, settings.kind, settings.max_supervised)  # type: ignore[arg-type]
     texts = list(corpus.texts())
-    lines = [line for text in texts for line in text.splitlines(keepends=True) if line.strip()]
+    whole = (line for text in texts for line in text.splitlines(keepends=True) if line.strip())
+    lines = [piece for line in whole for piece in _PIECES_OF_LINES.findall(line)]
     if not lines:
         raise TrainingError("The texts of a `facts` source are empty: there is nothing to hide facts in.")
 
     def encode(text: str) -> list[int]:
         return tokenizer(text, add_special_tokens=False, verbose=False).input_ids
 
-    return FactSource(encode, lines, sum(map(len, texts)) / sum(documents.lengths))
+    return FactSource(encode, lines, sum(map(len, texts)) / sum(tokens.lengths))

@@ -10,9 +10,19 @@ from yaml.composer import ComposerError
 
 from focusllm.errors import ConfigurationError, InputError
 
+_BOOL = "tag:yaml.org,2002:bool"
+
 
 class _Loader(yaml.SafeLoader):
-    """YAML as people write it: 5e-4 is a number, which YAML 1.1 takes for text, and no name is given twice."""
+    """YAML as people write it, and no name is given twice.
+
+    5e-4 is a number, which YAML 1.1 takes for text, and `no` a text, which it takes for false: a `save_strategy`.
+    """
+
+    yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != _BOOL]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Refuse a name that is given twice, the first of which would be lost without a word."""
@@ -23,6 +33,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
 
+_Loader.add_implicit_resolver(_BOOL, re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
 )

@@ -3,12 +3,13 @@
 import logging
 import math
 import random
-from itertools import accumulate
+from collections.abc import Sequence
+from itertools import accumulate, product
 from typing import Literal
 
 from focusllm.chunking import cut_into_chunks
-from focusllm.errors import TrainingError
-from focusllm.training.examples import Draws, Sample
+from focusllm.errors import TrainingError, WindowError
+from focusllm.training.examples import Draws, DrawSettings, Sample
 from focusllm.training.token_store import TokenSequences
 
 _LOG = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class TextSource:
         """Draw a window of a document, longer documents more often."""
         [number] = rng.choices(self._kept, cum_weights=self._ends)
         document = self._documents[number]
-        local_length = 2 + draws.local_filler + rng.randint(8, max(4 * self._max_supervised, 8))
+        local_length = draws.local_filler + rng.randint(10, most_text(self._max_supervised))
         local_length = min(local_length, len(document) // 2)
         memory_length = min(draws.memory_length, len(document) - local_length)
         start = rng.randint(0, len(document) - memory_length - local_length)
@@ -74,11 +75,33 @@ class RecordSource:
             raise TrainingError("No record has a prompt of 4 tokens or more and a completion.")
         self._max_supervised = max_supervised
 
+    def check_room(self, stages: Sequence[DrawSettings], window: float) -> None:
+        """Check that the candidates of every prompt, and its completion, fit the base's window, whatever is drawn.
+
+        Args:
+            stages: From what the draws are made.
+            window: Tokens the base can attend to at once.
+
+        Raises:
+            WindowError: They do not.
+        """
+        sizes = self._records.lengths
+        for stage, number in product(stages, self._kept):
+            prompt, completion = sizes[2 * number : 2 * number + 2]
+            local = 1 + min(prompt // 2, _most_tail(stage.local_filler)) + completion
+            slots = max(math.ceil(prompt / min(stage.chunk_lengths)), stage.virtual_chunks)
+            if slots + local > window:
+                raise WindowError(
+                    f"Record {number + 1} has a prompt of {prompt} tokens and a completion of {completion}: up to "
+                    f"{slots} candidates and a local context of {local} tokens, where the base's window has {window}. "
+                    f"Leave out short `chunk_lengths` in `draws` (shortest: {min(stage.chunk_lengths)}), or the record."
+                )
+
     def draw(self, rng: random.Random, draws: Draws) -> Sample:
         """Draw a record; the local context starts somewhere in the end of its prompt."""
         number = rng.choice(self._kept)
         prompt, completion = self._records[2 * number], self._records[2 * number + 1]
-        tail = min(len(prompt) // 2, 16 + draws.local_filler + rng.randint(0, 32))
+        tail = min(len(prompt) // 2, _most_tail(draws.local_filler) - 32 + rng.randint(0, 32))
         first = rng.randint(0, max(len(completion) - self._max_supervised, 0))
         last = min(first + self._max_supervised, len(completion))
         local = [*prompt[-tail:], *completion[:last]]
@@ -86,6 +109,16 @@ class RecordSource:
         chunks = cut_into_chunks(prompt[:-tail], draws.chunk_length)
         room = math.ceil(len(chunks) / draws.num_chunks)
         return Sample(chunks, [True] * len(chunks), local, tail + first - 1, [1.0] * len(local), room)
+
+
+def most_text(max_supervised: int) -> int:
+    """Return how many tokens a local context of running text has besides its filler, at most."""
+    return 2 + max(4 * max_supervised, 8)
+
+
+def _most_tail(local_filler: int) -> int:
+    """Return how many tokens of its prompt a record has in its local context, at most."""
+    return 48 + local_filler
 
 
 def _report_left_out(count: int, total: int, what: str) -> None:

@@ -5,6 +5,7 @@ import logging
 import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from focusllm.files import checksum, written_atomically
 
 _LOG = logging.getLogger(__name__)
 # Goes up whenever the same text would be turned into other tokens, or files are laid out in another way.
-_VERSION = 1
+_VERSION = 2
 
 
 class TokenSequences:
@@ -53,10 +54,15 @@ class TokenSequences:
         start = int(self._ends[number - 1]) if number else 0
         return self._tokens[start : int(self._ends[number])].tolist()
 
+    @cached_property
+    def checksum(self) -> str:
+        """A checksum of ids and ends."""
+        return checksum(f"{checksum(self._tokens.tobytes())} {checksum(self._ends.tobytes())}".encode())
+
     def save(self, path: Path) -> None:
         """Write the ids to a file that only its owner can read: they are as confidential as their text."""
         with written_atomically(path, mode=0o600) as temporary:
-            save_file({"tokens": self._tokens, "ends": self._ends}, temporary, {"checksum": self._checksum()})
+            save_file({"tokens": self._tokens, "ends": self._ends}, temporary, {"checksum": self.checksum})
 
     @classmethod
     def load(cls, path: Path) -> "TokenSequences":
@@ -68,12 +74,9 @@ class TokenSequences:
         """
         with safe_open(path, "numpy") as file:
             found = cls(file.get_tensor("tokens"), file.get_tensor("ends"))
-            if (file.metadata() or {}).get("checksum") != found._checksum():
+            if (file.metadata() or {}).get("checksum") != found.checksum:
                 raise SafetensorError(f"{path} is damaged.")
         return found
-
-    def _checksum(self) -> str:
-        return checksum(f"{checksum(self._tokens.tobytes())} {checksum(self._ends.tobytes())}".encode())
 
 
 def stored(identity: Mapping[str, Any], make: Callable[[], Iterable[Sequence[int]]]) -> TokenSequences:

@@ -102,8 +102,9 @@ class FocusTrainer(Trainer):
             folder = output_dir or str(self.args.output_dir)
             with _written_or_said(folder):
                 write_adapter(folder, tensors, self._focus_config, *self._base_identity)
-        if self.args.push_to_hub and not _internal_call:
-            self.push_to_hub()
+
+    def create_model_card(self, *arguments: Any, **options: Any) -> None:
+        """Do nothing: the card says how the adapter was made, and the Trainer would write its own over it."""
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         with _written_or_said(self.args.output_dir):

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
 from focusllm.condensing import adapter_files
-from focusllm.condensing.adapter_files import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_adapter
+from focusllm.condensing.adapter_files import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_adapter, model_card
 from focusllm.condensing.published import read_checkpoint
 from focusllm.errors import AdapterError, ConfigurationError
 from tiny import SMALL, disturb, published_names, random_ids, tiny_base, tiny_model
@@ -87,6 +87,13 @@ def test_an_adapter_comes_from_the_hub_by_its_name(
 def test_the_folder_looks_like_peft_s_and_holds_no_pickle(saved: Path) -> None:
     assert sorted(path.name for path in saved.iterdir()) == ["README.md", CONFIG_NAME, WEIGHTS_NAME]
     assert "focusllm" in (saved / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("base", "named"), [("meta-llama/Llama-3.2-1B", True), ("gpt2", True), ("/data/base", False), ("", False)]
+)
+def test_a_card_names_the_base_to_the_hub_where_it_may_be_there(base: str, named: bool) -> None:
+    assert (f"\nbase_model: {base}\n" in model_card(base, SMALL, 1)) == named
 
 
 def test_an_adapter_of_another_base_is_refused(saved: Path) -> None:

@@ -1,12 +1,15 @@
 """Texts and records: read from files as what they are, from data sets, from the installation; tokens made once."""
 
 import json
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow
 import pytest
 from pyarrow import parquet
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from focusllm.bundled.text import installation_texts
 from focusllm.errors import ConfigurationError, InputError
@@ -39,6 +42,27 @@ def test_files_are_read_as_what_they_are(tmp_path: Path) -> None:
     assert list(found.texts()) == ["first", "second", "third", "fourth", "fifth"]
     assert list(replace(found, limit=3).texts()) == ["first", "second", "third"]
     assert next(corpus(tmp_path, INSTALLATION).texts()) == next(iter(installation_texts("train")))
+
+
+def test_endings_of_names_may_be_written_in_capitals(tmp_path: Path) -> None:
+    (tmp_path / "A.JSONL").write_text('{"text": "first"}\n')
+    write_parquet(tmp_path / "B.PARQUET", [{"text": "second"}])
+    assert list(corpus(tmp_path, "A.JSONL", "B.PARQUET").texts()) == ["first", "second"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_lines_of_json_are_read_one_after_the_other(tmp_path: Path, encoding: str) -> None:
+    with (tmp_path / "a.jsonl").open("w", encoding=encoding) as file:
+        file.writelines(
+            json.dumps({"text": f"{number} " + "é" * 1000}, ensure_ascii=False) + "\n" for number in range(5000)
+        )
+    found = replace(corpus(tmp_path, "a.jsonl"), limit=4)
+    tracemalloc.start()
+    try:
+        assert [text[:2] for text in found.texts()] == ["0 ", "1 ", "2 ", "3 "]
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_records_are_the_same_from_every_format(tmp_path: Path) -> None:
@@ -138,6 +162,8 @@ def test_what_cannot_be_read_is_said_with_its_place(tmp_path: Path) -> None:
     (tmp_path / "d.txt").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "e.parquet").write_bytes(b"PAR1 not really")
     write_parquet(tmp_path / "f.parquet", [{"text": "x"}, {"text": None}])
+    (tmp_path / "g.jsonl").write_text("\n \n")
+    (tmp_path / "sub").mkdir()
     tokenizer = tiny_tokenizer()
     for name, words in (
         ("a.jsonl", r"line 2, has no text in \['completion'\]"),
@@ -151,6 +177,8 @@ def test_what_cannot_be_read_is_said_with_its_place(tmp_path: Path) -> None:
         ("e.parquet", "is not a Parquet file"),
         ("f.parquet", r"row 2, has no text in \['text'\]"),
         ("*.md", "No file matches"),
+        ("sub", r"It is a folder: write 'sub/\*\*/\*.txt'"),
+        ("g.jsonl", "g.jsonl is empty"),
     ):
         with pytest.raises(InputError, match=words):
             corpus(tmp_path, name).text_tokens(tokenizer)
@@ -189,6 +217,39 @@ def test_conversations_that_cannot_be_worded_are_said_with_their_place(tmp_path:
         (tmp_path / "a.jsonl").write_text("\n" + json.dumps({"messages": messages}) + "\n")
         with pytest.raises(InputError, match=f"line 2, has .*{words}"):
             corpus(tmp_path, "a.jsonl").record_tokens(tokenizer)
+
+
+def spaced_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer that puts a space before every text, as those of Llama 2 and Mistral do."""
+    parts = ["<unk>", "\u2581", "\n", "\n\n", ":", *"abcdefghijklmnopqrstuvwxyz"]
+    tokenizer = Tokenizer(
+        models.BPE(dict(zip(parts, range(len(parts)), strict=True)), [("\n", "\n")], unk_token="<unk>")
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="first", split=False)
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="first", split=False)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+def test_a_completion_goes_on_from_its_prompt_as_an_answer_does(tmp_path: Path) -> None:
+    tokenizer = spaced_tokenizer()
+    record = {"prompt": "who:\n", "completion": "me"}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record) + "\n" + json.dumps({**record, "completion": "\nme"}) + "\n")
+    tokens = corpus(tmp_path, "a.jsonl").record_tokens(tokenizer)
+    found = [tokenizer.convert_ids_to_tokens(tokens[number]) for number in range(4)]
+    # A prompt is read alone: where a token has parts of both, it is not that of the prompt.
+    assert found == [[*"\u2581who:\n"], [*"me"], [*"\u2581who:\n"], [*"\u2581\nme"]]
+
+
+def test_an_answer_may_begin_with_what_a_template_ends_with(tmp_path: Path) -> None:
+    tokenizer = spaced_tokenizer()
+    tokenizer.chat_template = (
+        "{% for message in messages %}{{ message.role }}:\n{{ message.content }}\n{% endfor %}"
+        "{% if add_generation_prompt %}assistant:\n{% endif %}"
+    )
+    messages = [{"role": "user", "content": "who"}, {"role": "assistant", "content": "\nme"}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": messages}) + "\n")
+    tokens = corpus(tmp_path, "a.jsonl").record_tokens(tokenizer)
+    assert [tokenizer.decode(tokens[number]) for number in range(2)] == ["user:\nwho\nassistant:\n", "\nme\n"]
 
 
 def test_conversations_are_worded_by_the_chat_template_and_divided_before_the_answer(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import random
 import resource
 import shutil
 import subprocess
@@ -16,14 +17,22 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainingArguments
 
 from focusllm import FocusModel
+from focusllm.condensing import adapter_files
 from focusllm.condensing.adapter_files import WEIGHTS_NAME
-from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, TrainingError, WindowError
+from focusllm.errors import (
+    AdapterError,
+    ConfigurationError,
+    InputError,
+    MissingDependencyError,
+    TrainingError,
+    WindowError,
+)
 from focusllm.files import held
 from focusllm.training import run
-from focusllm.training.recipe import read_recipe
+from focusllm.training.recipe import make_drawer, read_recipe
 from focusllm.training.run import train
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint
-from tiny import save_tiny_base
+from tiny import save_tiny_base, tiny_tokenizer
 
 RECIPE = """
 base: base
@@ -96,6 +105,9 @@ def test_a_run_trains_the_adapter_and_leaves_the_base(folder: Path, rank: int | 
     assert f"{sum(value.numel() for value in model.adapter.parameters().values()):,} parameters" in card
     assert "8 steps; at the end loss" in card
     assert "max_supervised: 4" in card
+    # A path is no name of a model on the Hub.
+    assert "base_model:" not in card
+    assert f"--model {folder / 'base'} --adapter" in card
     assert (output / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(losses(output)) == list(range(1, 9))
     kinds = {name for line in (output / LOG_NAME).read_text().splitlines() for name in json.loads(line)}
@@ -221,6 +233,23 @@ def test_a_run_goes_on_by_its_own_recipe_alone(folder: Path) -> None:
     assert json.loads((moved / "recipe.json").read_text())["steps"] == 9
 
 
+def test_a_run_goes_on_with_its_own_data_and_processes_alone(folder: Path) -> None:
+    path = recipe_at(folder, "run")
+    output = train(read_recipe(path))
+    (folder / "text" / "b.txt").write_text("Another book, which was not there before.\n" * 40)
+    with pytest.raises(TrainingError, match=r"\['contents of data'\] differ"):
+        train(read_recipe(path))
+    (folder / "text" / "b.txt").unlink()
+    kept = json.loads((output / "recipe.json").read_text())
+    (output / "recipe.json").write_text(json.dumps({**kept, "number of processes": 8}))
+    with pytest.raises(TrainingError, match=r"\['number of processes'\] differ"):
+        train(read_recipe(path))
+    # As it was kept before.
+    old = {name: value for name, value in kept.items() if name not in ("number of processes", "contents of data")}
+    (output / "recipe.json").write_text(json.dumps(old))
+    assert train(read_recipe(path)) == output
+
+
 def test_of_an_attempt_without_checkpoints_nothing_is_in_the_log(folder: Path) -> None:
     path = recipe_at(folder, "run")
     train(read_recipe(path, ["steps=6", "arguments.save_strategy='no'"]))
@@ -269,7 +298,7 @@ def test_a_process_with_several_gpus_trains_on_all_its_batches(folder: Path, mon
             assert self.device is not None
             self._n_gpu = 2
 
-    monkeypatch.setattr("focusllm.training.run.TrainingArguments", OnTwoGpus)
+    monkeypatch.setattr("focusllm.training.arguments.TrainingArguments", OnTwoGpus)
     assert losses(train(read_recipe(recipe_at(folder, "many")))) == losses(alone)
 
 
@@ -281,6 +310,21 @@ def test_checkpoints_hold_no_base_weights(folder: Path) -> None:
     assert "training_args.bin" not in sizes
     # Two moments for every parameter, and the rest is small.
     assert sizes["optimizer.pt"] < 2 * adapter_bytes + 40_000
+
+
+def test_what_is_uploaded_has_its_own_model_card(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uploads: list[tuple[str, str]] = []
+
+    class Hub:
+        def upload_folder(self, *, folder_path: str, commit_message: str, **_: object) -> None:
+            uploads.append((commit_message, (Path(folder_path) / "README.md").read_text()))
+
+    monkeypatch.setattr("transformers.trainer.hf_api", Hub)
+    monkeypatch.setattr(FocusTrainer, "init_hf_repo", lambda self, **_: setattr(self, "hub_model_id", "me/mine"))
+    output = train(read_recipe(recipe_at(folder, "run"), ["arguments.push_to_hub=true"]))
+    card = (output / "README.md").read_text()
+    assert "8 steps; at the end loss" in card
+    assert uploads == [("End of training", card)]
 
 
 @pytest.mark.parametrize("written", ["5e-4", "5.0e-4", "0.0005"])
@@ -309,6 +353,9 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("data=[{kind: records}]", ConfigurationError, "`records` need"),
         ("data=[{kind: facts, files: a.txt, dataset: b}]", ConfigurationError, "not both"),
         ("data=[{kind: facts, subset: en}]", ConfigurationError, "no `dataset`"),
+        ("data=[{kind: facts, split: test}]", ConfigurationError, "`split` is 'test', but no `dataset`"),
+        ("data=[{kind: facts, max_supervised: 3}]", ConfigurationError, "`max_supervised` is 3, but .* as a whole"),
+        ("data=[{kind: records, files: long.jsonl}]", WindowError, "Record 1 has a prompt of 9000 tokens"),
         ("data=[{kind: facts, limit: 0}]", ConfigurationError, "`limit`"),
         ("seed=abc", ConfigurationError, "`seed` must be a whole number; got 'abc'"),
         ("seed=-1", ConfigurationError, "`seed` must be a whole number from 0"),
@@ -332,6 +379,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("arguments.lr_scheduler_type=foo", ConfigurationError, "foo is not a valid SchedulerType"),
         ("arguments.lr_scheduler_type=5", ConfigurationError, "5 is not a valid SchedulerType"),
         ("arguments.learning_rate=abc", ConfigurationError, "`learning_rate` must be a number; got 'abc'"),
+        ("arguments.bf16=yes", ConfigurationError, "`bf16` must be true or false; got 'yes'"),
         ("arguments.logging_steps=a", ConfigurationError, "`logging_steps` must be a number; got 'a'"),
         ("arguments.learning_rate=-1", ConfigurationError, "`learning_rate` in `arguments` must be 0 or more; got -1"),
         ("draws.row_tokens=0", ConfigurationError, "`row_tokens` of draws must be 1 or more; got 0"),
@@ -344,6 +392,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("draws=[{until: 0}, {}]", ConfigurationError, "`until` of draws must be above 0"),
         ("draws.chunk_lengths=[600]", WindowError, "600 tokens .* window has 512"),
         ("draws.virtual_chunks=512", WindowError, "512 candidates .* window of 512"),
+        ("data=[{kind: facts}, {kind: continuation, max_supervised: 200}]", WindowError, "context of 802 tokens"),
         ("data=[{kind: facts, max_supervised: 0}]", ConfigurationError, "`max_supervised` .* positive number; got 0"),
         ("data=[{kind: facts, files: []}]", ConfigurationError, "`files` of a data source is empty"),
         ("data=[{kind: facts, files: ''}]", ConfigurationError, "`files` of a data source is empty"),
@@ -352,6 +401,17 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("data=[{", ConfigurationError, "The value of an override is YAML"),
         ("arguments.eval_strategy=steps", ConfigurationError, "cannot be set"),
         ("arguments.save_only_model=true", ConfigurationError, "cannot be set"),
+        ("arguments.ignore_data_skip=true", ConfigurationError, "cannot be set .* resumes a run, exactly"),
+        ("arguments.data_seed=3", ConfigurationError, "cannot be set .* in the order in which they are drawn"),
+        ("arguments.label_smoothing_factor=0.1", ConfigurationError, "cannot be set .* the loss is"),
+        ("arguments.load_best_model_at_end=true", ConfigurationError, "cannot be set .* nothing is evaluated"),
+        ("arguments.save_strategy=best", ConfigurationError, "cannot be 'best', since nothing is evaluated"),
+        ("arguments.hub_token=hf_x", ConfigurationError, "no place for secrets"),
+        ("arguments.hub_strategy=every_save", ConfigurationError, "uploaded once"),
+        ("arguments.adam_beta2=2", ConfigurationError, "No optimizer or schedule .* beta parameter at index 1: 2"),
+        ("arguments.lr_scheduler_kwargs={nope: 3}", ConfigurationError, "No optimizer or schedule .* 'nope'"),
+        ("arguments.optim=lomo", MissingDependencyError, "`optim` in `arguments` asks for .* `lomo_optim`"),
+        ("arguments.fsdp=full_shard", ConfigurationError, "Trainer refuses .* distributed training"),
         ("arguments.num_train_epochs=3", ConfigurationError, r"set \['steps'\] of the recipe"),
         ("arguments.output_dir=a", ConfigurationError, r"set \['output'\] of the recipe"),
         ("arguments.report_to=nothing", ConfigurationError, "`report_to` in `arguments` is unknown"),
@@ -362,6 +422,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
 )
 def test_mistakes_in_a_recipe_are_one_sentence(folder: Path, override: str, error: type[Exception], words: str) -> None:
     (folder / "blank.jsonl").write_text('{"text": " "}\n')
+    (folder / "long.jsonl").write_text(json.dumps({"prompt": "x" * 9000, "completion": "y"}))
     path = recipe_at(folder, "run")
     with pytest.raises(error, match=words):
         train(read_recipe(path, [override]))
@@ -374,6 +435,49 @@ def test_two_runs_do_not_write_one_folder(folder: Path) -> None:
         train(recipe)
     assert not list((folder / "run").iterdir())
     assert (train(recipe) / WEIGHTS_NAME).exists()
+
+
+def test_no_is_a_text_and_true_is_not(folder: Path) -> None:
+    path = recipe_at(folder, "run")
+    path.write_text(path.read_text().replace("save_steps: 3", "save_strategy: no, bf16: true, use_cpu: False"))
+    arguments = read_recipe(path, ["arguments.logging_strategy=no"]).arguments
+    chosen = ("save_strategy", "logging_strategy", "bf16", "use_cpu")
+    assert [arguments[name] for name in chosen] == ["no", "no", True, False]
+
+
+def test_facts_are_hidden_in_text_without_line_breaks(folder: Path) -> None:
+    (folder / "one-line.txt").write_text("word " * 5000 + "x" * 1000)
+    recipe = read_recipe(recipe_at(folder, "run"), ["data={kind: facts, files: one-line.txt}", "draws.row_tokens=600"])
+    drawer = make_drawer(recipe, tiny_tokenizer())
+    sizes = [sum(map(len, one.chunks)) for seed in range(20) for one in drawer.draw(random.Random(seed))]
+    assert max(sizes) < 2000
+
+
+def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    first = train(read_recipe(recipe_at(folder, "run"), ["output=~/first", "steps=1"]))
+    assert first == folder / "first"
+    second = read_recipe(recipe_at(folder, "run"), ["base=~/base", "adapter=~/first", "steps=1"])
+    assert losses(train(second)) != losses(first)
+    assert not (folder / "~").exists()
+
+
+def test_an_adapter_to_start_from_may_be_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = train(read_recipe(recipe_at(folder, "first"), ["steps=1"]))
+    asked: list[str] = []
+
+    def fetch(name: str, **_: object) -> str:
+        asked.append(name)
+        return str(first)
+
+    monkeypatch.setattr(adapter_files, "snapshot_download", fetch)
+    path = recipe_at(folder, "second")
+    here = losses(train(read_recipe(path, ["adapter=first", "steps=1"])))
+    fetched = losses(train(read_recipe(path, ["adapter=owner/first", "steps=1", f"output={folder / 'third'}"])))
+    assert (fetched, asked) == (here, ["owner/first"])
+    with pytest.raises(AdapterError, match="No adapter at"):
+        train(read_recipe(path, ["adapter=frist", f"output={folder / 'fourth'}"]))
 
 
 def test_a_recipe_that_is_not_there_or_not_yaml(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from focusllm.errors import TrainingError
+from focusllm.errors import TrainingError, WindowError
 from focusllm.training.examples import Draws, DrawSettings, ExampleDrawer, Sample
 from focusllm.training.text_sources import RecordSource, TextSource
 from focusllm.training.token_store import TokenSequences
@@ -66,6 +66,18 @@ def test_the_longer_records_are_the_fewer_share_a_batch() -> None:
         counts[length] = max(sum(len(one.chunks) for one in batch) for batch in batches)
     # Rows of 25 tokens: about 40 of them were asked for, and a record of 25 chunks more.
     assert counts[40] <= counts[400] <= 40 + 25
+
+
+def test_records_that_do_not_fit_the_window_are_said() -> None:
+    source = RecordSource(TokenSequences.of([[5] * 40, [6], [5] * 640, [6] * 15]))
+    stages = [DrawSettings(until=0.5, chunk_lengths=(32, 64)), DrawSettings(chunk_lengths=(16, 64))]
+    # 40 candidates; BOS, 48 tokens of the prompt, and the completion.
+    source.check_room(stages, 40 + 1 + 48 + 15)
+    source.check_room(stages[:1], 20 + 1 + 48 + 15)
+    with pytest.raises(
+        WindowError, match=r"Record 2 has a prompt of 640 .* 40 candidates .* 64 tokens.* 103.*\(shortest: 16\)"
+    ):
+        source.check_room(stages, 40 + 1 + 48 + 15 - 1)
 
 
 def test_nothing_to_train_on_is_an_error() -> None:
