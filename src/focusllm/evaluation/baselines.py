@@ -192,7 +192,7 @@ class StreamingSystem(Baseline):
             for start in range(0, ids.shape[1], block):
                 scores = self._read(base, mover, cache, ids[:, start : start + block])
             ends, new = ending.all_ids(base), list[int]()
-            while len(new) < max_new_tokens and not (new and new[-1] in ends):
+            while len(new) < max_new_tokens and not (new and (new[-1] in ends or ending.suffices(new))):
                 if new:
                     scores = self._read(base, mover, cache, torch.tensor([new[-1:]], device=ids.device))
                 if len(new) < ending.min_new_tokens:

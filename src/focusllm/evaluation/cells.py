@@ -34,6 +34,7 @@ class Cell:
         is_chat: Whether its text is worded by the tokenizer's chat template.
         told: What its record says beside prompt, output and score.
         reasoning: What comes before the answer, which then is not asked for by the sample's own prompt.
+        stays_right: Whether an output that is right is so whatever follows: then nothing needs to follow.
     """
 
     seed: str
@@ -45,6 +46,7 @@ class Cell:
     is_chat: bool = False
     told: Mapping[str, Any] = field(default_factory=dict)
     reasoning: Reasoning | None = None
+    stays_right: bool = False
 
 
 @runtime_checkable

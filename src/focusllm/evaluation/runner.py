@@ -89,7 +89,8 @@ class GridSuite:
             seed = f"{self.task.name}/{self.task.version}/{self.grid.seed}/{length}/{trial}"
             draw = partial(self.task.draw, num_tokens=length, depth=depth, seed=seed)
             told = {"length": length, "depth": round(depth, 4)}
-            yield Cell(seed, draw, self.task.score, self.task.max_new_tokens, told=told)
+            scored = self.task.score, self.task.max_new_tokens
+            yield Cell(seed, draw, *scored, told=told, stays_right=self.task.stays_right)
 
 
 def run_grid(
@@ -169,11 +170,19 @@ def _encode_of(cell: Cell, model: FocusModel) -> Encode:
 
 
 def _run_sample(cell: Cell, system: System, sample: EvalSample, model: FocusModel) -> dict[str, Any]:
-    ending = Ending(tuple(model.encode(stop)[-1] for stop in cell.stops), cell.min_new_tokens)
     tokenizer: Any = model.tokenizer  # encode() has refused before if there is none
 
+    def text_of(new_ids: list[int]) -> str:
+        return str(tokenizer.decode(new_ids, skip_special_tokens=True))
+
+    def is_right(new_ids: list[int]) -> bool:
+        return cell.score(text_of(new_ids), sample) == 1
+
+    stops = tuple(model.encode(stop)[-1] for stop in cell.stops)
+    ending = Ending(stops, cell.min_new_tokens, is_right if cell.stays_right else None)
+
     def written(prompt_ids: list[int], max_new_tokens: int) -> str:
-        return str(tokenizer.decode(system.continue_ids(prompt_ids, max_new_tokens, ending), skip_special_tokens=True))
+        return text_of(system.continue_ids(prompt_ids, max_new_tokens, ending))
 
     started = time.perf_counter()
     prompt_ids, before = sample.prompt_ids, {}

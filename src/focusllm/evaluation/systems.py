@@ -9,7 +9,7 @@ from focusllm.condensing.bases import pad_token_id_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.generate import FocusGenerator, decode
-from focusllm.decoding.settings import generation_config_for
+from focusllm.decoding.settings import extras_of, generation_config_for
 from focusllm.evaluation.baselines import StreamingSystem, StretchedSystem, TruncatedSystem
 from focusllm.evaluation.chunk_baselines import BestChunkSystem, RetrievalSystem
 from focusllm.evaluation.ending import OWN_ENDS, Ending
@@ -98,6 +98,7 @@ class FocusSystem:
     ) -> list[int]:
         padding = pad_token_id_of(self._model.base, self._model.tokenizer)
         chosen = {"max_new_tokens": max_new_tokens, "do_sample": False, **ending.settings(self._model.base)}
+        extras = extras_of(chosen)
         decoding = generation_config_for(self._model.base, None, chosen, padding)
         [sequence] = engine.split([prompt_ids], max_new_tokens + 1)
         if not sequence.chunks:
@@ -105,7 +106,8 @@ class FocusSystem:
             sequence = SplitSequence((), block(prompt_ids, engine.local_bos))
         chunks = self._reading.of(engine, sequence) if sequence.chunks else None
         generator = FocusGenerator(engine, [sequence], chunks)
-        return decode(generator, [prompt_ids], decoding, tokenizer=self._model.tokenizer).sequences[0].tolist()
+        output = decode(generator, [prompt_ids], decoding, tokenizer=self._model.tokenizer, **extras)
+        return output.sequences[0].tolist()
 
 
 SYSTEMS: Mapping[str, Callable[[FocusModel], System]] = {

@@ -25,6 +25,7 @@ class MathFind:
     name: str = "math-find"
     version: int = 2
     max_new_tokens: int = 6
+    stays_right: bool = False
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; there is no depth in it.
@@ -85,6 +86,7 @@ class CodeRun:
     num_calls: int = 3
     version: int = 2
     max_new_tokens: int = 8
+    stays_right: bool = False
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; the function called stands at the depth.

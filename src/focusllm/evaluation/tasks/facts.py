@@ -75,6 +75,7 @@ class Facts:
     wordings: tuple[str, ...] = WORDINGS
     version: int = 1
     max_new_tokens: int = 20
+    stays_right: bool = False
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; the text's start is cut to reach the length.

@@ -29,6 +29,7 @@ class CommonWords:
     others: int = 3
     version: int = 1
     max_new_tokens: int = 120
+    stays_right: bool = True
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; there is no depth in it.
@@ -70,6 +71,7 @@ class FrequentWords:
     exponent: float = 2.0
     version: int = 1
     max_new_tokens: int = 50
+    stays_right: bool = True
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; there is no depth in it.

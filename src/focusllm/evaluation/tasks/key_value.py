@@ -23,6 +23,7 @@ class KeyValue:
     name: str = "key-value"
     version: int = 1
     max_new_tokens: int = 50
+    stays_right: bool = False
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; the depth is that of the pair asked for.

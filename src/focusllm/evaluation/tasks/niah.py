@@ -54,6 +54,7 @@ class Niah:
     num_queries: int = 1
     version: int = 1
     max_new_tokens: int = 128
+    stays_right: bool = True
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; the first needle stands at the depth, others spread round.

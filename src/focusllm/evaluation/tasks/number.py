@@ -24,6 +24,7 @@ class NumberString:
     name: str = "number-string"
     version: int = 1
     max_new_tokens: int = 12
+    stays_right: bool = False
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens.

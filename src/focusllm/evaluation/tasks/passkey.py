@@ -38,6 +38,7 @@ class Passkey:
     form: Literal["landmark", "infinitebench"] = "landmark"
     version: int = 1
     max_new_tokens: int = 6
+    stays_right: bool = False
 
     @property
     def name(self) -> str:

@@ -54,6 +54,11 @@ class Task(Protocol):
         """How many tokens an answer may take."""
         ...
 
+    @property
+    def stays_right(self) -> bool:
+        """Whether an output that is right is so whatever follows: then nothing needs to follow."""
+        ...
+
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens."""
         ...

@@ -28,6 +28,7 @@ class VariableTracking:
     version: int = 2
     # Five names of five drawn letters take more than RULER's 30 tokens in a small vocabulary.
     max_new_tokens: int = 60
+    stays_right: bool = True
 
     def draw(self, encode: Encode, num_tokens: int, depth: float, seed: str) -> EvalSample:
         """Draw a sample of exactly ``num_tokens`` tokens; the chain starts at half the depth and goes on in order.

@@ -78,6 +78,7 @@ class SmallWorld:
     num_events: int = 12
     version: int = 2
     max_new_tokens: int = 10
+    stays_right: bool = False
 
     @property
     def name(self) -> str:
