@@ -49,7 +49,7 @@ class _Enough(StoppingCriteria):
         self._is_enough = is_enough
         self._num_new = 0
 
-    def __call__(self, input_ids: Tensor, scores: Tensor, **_: Any) -> Tensor:  # type: ignore[override]
+    def __call__(self, input_ids: Tensor, scores: Tensor | None, **_: Any) -> Tensor:  # type: ignore[override]
         self._num_new += 1
         is_enough = self._is_enough(input_ids[0, -self._num_new :].tolist())
         return torch.full((len(input_ids),), is_enough, device=input_ids.device)

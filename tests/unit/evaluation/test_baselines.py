@@ -55,6 +55,8 @@ def test_an_ending_is_the_last_token_and_no_system_passes_it(name: str, length: 
     started = SYSTEMS[name](model).continue_ids(prompt, NEW, Ending((whole[0],), min_new_tokens=2))
     assert len(started) >= 2
     assert not {whole[0], EOS} & set(started[:2])
+    # Nor what is enough, of which the new tokens alone decide.
+    assert SYSTEMS[name](model).continue_ids(prompt, NEW, Ending(is_enough=whole[:3].__eq__)) == whole[:3]
 
 
 def test_truncation_keeps_what_it_says() -> None:

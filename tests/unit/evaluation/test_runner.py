@@ -1,7 +1,8 @@
 """Runs: which samples they consist of, and what is a run that can go on."""
 
 import json
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,14 @@ import torch
 from focusllm import FocusModel
 from focusllm.ablations.settings import Ablation, Variant
 from focusllm.cli.loading import parse_length
+from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.baselines import TruncatedSystem
+from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.evaluation.perplexity import Perplexity, run_perplexity
-from focusllm.evaluation.runner import Grid, run_grid
+from focusllm.evaluation.runner import Grid, GridSuite, run_grid
 from focusllm.evaluation.tasks.passkey import Passkey
+from focusllm.evaluation.tasks.registry import TASKS
 from focusllm.files import held
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_tokenizer
 
@@ -51,6 +55,30 @@ def test_numbers_of_tokens_may_be_written_as_people_do(text: str, number: int) -
 def test_what_is_no_number_of_tokens_is_said(text: str) -> None:
     with pytest.raises(ConfigurationError, match="Lengths are numbers"):
         parse_length(text)
+
+
+@dataclass
+class Copying:
+    """A system that says something, then the answer, then more, until it may end."""
+
+    says: list[int]
+    name: str = "copying"
+    config: FocusConfig = SMALL
+
+    def continue_ids(self, prompt_ids: Sequence[int], max_new_tokens: int, ending: Ending = OWN_ENDS) -> list[int]:
+        counts = (n for n in range(1, max_new_tokens) if ending.suffices(self.says[:n]))
+        return self.says[: next(counts, max_new_tokens)]
+
+
+@pytest.mark.parametrize(("name", "ends"), [("niah-single-1", True), ("passkey", False)])
+def test_an_output_ends_where_nothing_that_follows_could_make_it_wrong(name: str, ends: bool, tmp_path: Path) -> None:
+    model, task, grid = model_of(), TASKS[name], Grid((3000,), 1, 1)
+    [cell] = GridSuite(task, grid).cells()
+    answer = cell.draw(model.encode).answer
+    says = model.encode(f"it is {answer}, and {answer}")
+    [record] = run_grid(task, Copying(says), model, grid, tmp_path / "samples.jsonl")
+    assert record["is_right"] or not ends
+    assert record["output"] == (f"it is {answer}" if ends else model.tokenizer.decode(says[: task.max_new_tokens]))
 
 
 def model_of(**changes: Any) -> FocusModel:
