@@ -19,6 +19,12 @@ def perplexity(
         str, typer.Option("--length", help="Tokens to score, from the start of the text; K for 1,024.")
     ] = "16K",
     stride: Annotated[int, typer.Option("--stride", help="Tokens that are scored in one pass.")] = 128,
+    most_segments: Annotated[
+        int | None,
+        typer.Option(
+            "--segments", help="Score at most so many segments between positions that double.", show_default="all"
+        ),
+    ] = None,
     by_base: Annotated[bool, typer.Option("--base", help="Score with the base alone, within its window.")] = False,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="Folder of the results; an interrupted run in it resumes.")
@@ -35,7 +41,10 @@ def perplexity(
     Each token is predicted from the local context before it and the chunks before
     that; with --base, from as much as the base's window holds.
 
-    Example: focusllm perplexity book.txt --length 64K
+    The time grows with the square of the length: for long texts, have some
+    segments scored only.
+
+    Example: focusllm perplexity book.txt --length 64K --segments 20
     """
     from focusllm.bundled.text import installation_texts
     from focusllm.documents.text import text_of
@@ -51,8 +60,8 @@ def perplexity(
     ids = focus.encode("\n".join(texts))[:wanted]
     if len(ids) < wanted:
         raise InputError(f"The text has {len(ids):,} tokens; --length asks for {wanted:,}. Give more files.")
-    scored = Perplexity(focus, ids, stride, by_base)
-    with run_bar(len(scored.text.starts()), "Scoring") as bar:
+    scored = Perplexity(focus, ids, stride, by_base, most_segments)
+    with run_bar(len(scored.starts()), "Scoring") as bar:
         segments = run_perplexity(scored, output / SEGMENTS_NAME, lambda _, is_new: bar(1, is_new))
     table = perplexity_table(by_position(segments, focus.window))
     write_text(output / "table.md", table)

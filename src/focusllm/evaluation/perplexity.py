@@ -6,7 +6,7 @@ given its window in the same segments.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -113,21 +113,34 @@ class Perplexity:
         token_ids: The text.
         stride: Tokens of a segment.
         by_base: Whether the base does it alone, within its window.
+        most_segments: Of the segments between positions that double, at most so many are scored, evenly spread;
+            ``None``: all. Which ones depends on nothing but the text's length, so that systems are given the same.
 
     Raises:
-        ConfigurationError: Local contexts are not kept, or the stride leaves no room in the window.
+        ConfigurationError: Local contexts are not kept, the stride leaves no room in the window, or there are to be
+            no segments.
         InputError: The text is shorter than two segments.
         WindowError: A chunk, or candidates, local context and segment, exceed the window.
     """
 
-    def __init__(self, model: FocusModel, token_ids: Sequence[int], stride: int, by_base: bool = False) -> None:
+    def __init__(
+        self,
+        model: FocusModel,
+        token_ids: Sequence[int],
+        stride: int,
+        by_base: bool = False,
+        most_segments: int | None = None,
+    ) -> None:
         if model.config.local_refresh != "cached" and not by_base:
             raise ConfigurationError("Perplexity needs the local context kept: set `local_refresh` to 'cached'.")
         if not 0 < stride <= model.window // 2:
             raise ConfigurationError(f"`stride` must be from 1 to half the window, {model.window // 2}; got {stride}.")
         if len(token_ids) < 2 * stride:
             raise InputError(f"The text has {len(token_ids)} tokens, which are less than two segments of {stride}.")
+        if most_segments is not None and most_segments < 1:
+            raise ConfigurationError(f"At least 1 segment of each range must be scored; got {most_segments}.")
         self._model, self._ids, self._stride, self._by_base = model, list(token_ids), stride, by_base
+        self._most_segments = most_segments
         self._engine: FocusEngine = model._engine
         segments = self._ids[: len(self._ids) - len(self._ids) % stride]
         bos = self._engine.bos_token_id
@@ -141,6 +154,13 @@ class Perplexity:
         prompt_length = min(config.dynamic_prompt_length, len(before.local))
         segment = replace(before, local=[*before.local, *self.text.tokens(last)])
         check_room(segment, replace(config, dynamic_prompt_length=prompt_length), self._engine.window)
+
+    def starts(self) -> list[int]:
+        """Return where the segments start that are scored."""
+        every = self.text.starts()
+        ranges = _doubling(self._model.window, every[-1])
+        within = [[one for one in every if start <= one < end] for start, end in ranges]
+        return [some[place] for some in within for place in _evenly(len(some), self._most_segments)]
 
     def header(self) -> dict[str, Any]:
         """Return what the losses depend on."""
@@ -187,7 +207,7 @@ def run_perplexity(
     segments = []
     with alone_in([output.parent]):
         known = {start: Segment(**record) for start, record in opened_run(output, scored.header(), "start").items()}
-        for start in scored.text.starts():
+        for start in scored.starts():
             if is_new := start not in known:
                 known[start] = scored.segment(start)
                 append_line(output, vars(known[start]))
@@ -217,8 +237,8 @@ class PositionResult:
 
 def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionResult]:
     """Sum up segments between positions that double, the first range ending at ``first_end``."""
-    results, start, end = [], 0, first_end
-    while start <= segments[-1].start:
+    results = []
+    for start, end in _doubling(first_end, segments[-1].start):
         some = [segment for segment in segments if start <= segment.start < end]
         if some:
             count = sum(segment.count for segment in some)
@@ -227,8 +247,21 @@ def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionRes
             results.append(
                 PositionResult(start, end, _exponential(mean), (_exponential(low), _exponential(high)), count)
             )
-        start, end = end, 2 * end
     return results
+
+
+def _doubling(first_end: int, last: int) -> Iterator[tuple[int, int]]:
+    """Yield ranges of positions, each as long as all before it together, until the last position is in one."""
+    start, end = 0, first_end
+    while start <= last:
+        yield start, end
+        start, end = end, 2 * end
+
+
+def _evenly(count: int, most: int | None) -> list[int]:
+    """Return so many of the numbers below a count at most, evenly spread."""
+    chosen = count if most is None else min(count, most)
+    return [number * count // chosen for number in range(chosen)]
 
 
 def _exponential(loss: float) -> float:

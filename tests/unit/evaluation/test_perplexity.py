@@ -80,6 +80,19 @@ def test_a_run_goes_on_where_it_was_cut(tmp_path: Path) -> None:
         run_perplexity(Perplexity(model, TEXT[:-8], STRIDE), path)
 
 
+def test_some_segments_of_each_range_are_scored_as_among_all(tmp_path: Path) -> None:
+    model = tiny_model(config=CONFIG)
+    starts = range(0, 193, STRIDE)
+    some = Perplexity(model, TEXT, STRIDE, most_segments=2)
+    # The window has 64 tokens: eight segments, eight, and the nine that are left.
+    assert some.starts() == [0, 32, 64, 96, 128, 160]
+    assert Perplexity(model, TEXT, STRIDE, most_segments=1000).starts() == [*starts]
+    whole = {one.start: one for one in run_perplexity(Perplexity(model, TEXT, STRIDE), tmp_path / "all.jsonl")}
+    found = run_perplexity(some, tmp_path / "some.jsonl")
+    assert [one.start for one in found] == some.starts()
+    assert all(one.loss == pytest.approx(whole[one.start].loss, rel=1e-5) for one in found)
+
+
 def test_positions_double_and_the_mean_is_over_tokens() -> None:
     segments = [Segment(start, loss, 8) for start, loss in ((0, 1.0), (8, 2.0), (16, 3.0), (24, 3.0), (40, 4.0))]
     found = by_position(segments, first_end=16)
@@ -103,6 +116,8 @@ def test_what_cannot_be_scored_says_why() -> None:
         Perplexity(tiny_model(), TEXT, STRIDE)
     with pytest.raises(ConfigurationError, match="from 1 to half the window"):
         Perplexity(model, TEXT, 40)
+    with pytest.raises(ConfigurationError, match="At least 1 segment"):
+        Perplexity(model, TEXT, STRIDE, most_segments=0)
     with pytest.raises(InputError, match="less than two segments"):
         Perplexity(model, TEXT[:12], STRIDE)
     state = model.prefill(torch.tensor([TEXT]))
