@@ -19,7 +19,8 @@ OPTIONS = {
     "temperature top_p",
     "chat": f"{_MODEL} file local_length max_new_tokens max_parallel_chunks",
     "index": "adapter chunk_kv chunk_length device dtype file max_parallel_chunks model output quiet repair",
-    "perplexity": "adapter by_base chunk_length device dtype files length local_length model most_segments output stride",
+    "perplexity": "adapter by_base chunk_length device dtype files length local_length model most_segments output "
+    "stride",
     "report": "output runs title",
     "estimate": f"{_MODEL} document max_parallel_chunks",
     "convert": "chunk_length dtype model output source to",
