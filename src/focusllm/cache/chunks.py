@@ -48,10 +48,14 @@ class ChunkBatch:
     _others: LayerTensors = field(default_factory=list)
 
     @property
+    def row_places(self) -> list[tuple[int, int]]:
+        """For each row, its sequence and the number its chunk has in it."""
+        return [(sequence, self.first_number + chunk) for sequence, chunk in self.rows]
+
+    @property
     def places(self) -> list[tuple[int, int]]:
         """The chunks it stands for, as sequence and number in it: first one for each row, then those repeated."""
-        every = [*self.rows, *(chunk for _, chunk in self.repeats)]
-        return [(sequence, self.first_number + chunk) for sequence, chunk in every]
+        return [*self.row_places, *((sequence, self.first_number + chunk) for _, (sequence, chunk) in self.repeats)]
 
     @property
     def row_of_place(self) -> list[int]:
@@ -117,7 +121,12 @@ class ChunkBatch:
         return ChunkBatch(places, cache, self.num_own, ids, first_number=self.first_number, padding=padding)
 
     def own_part(self, rows: Sequence[int]) -> "ChunkBatch":
-        """Return a copy of the chunks of some rows and nothing behind them: at hand, or in eight bits as these are."""
+        """Return the batch itself where all its rows are wanted, or a copy of the chunks of some.
+
+        The copy has nothing behind them, and is at hand, or in eight bits as these are.
+        """
+        if len(rows) == len(self.rows):
+            return self
         part = ChunkBatch([self.rows[row] for row in rows], num_own=self.num_own, first_number=self.first_number)
         if isinstance(self.home, EightBitHome):
             part.home, part.stays = self.home.part(rows), False
@@ -217,8 +226,7 @@ class ChunkCache:
         batches = self.batches if batches is None else batches
         with ThreadPoolExecutor(max_workers=1) as reader:
             # One is read ahead: those at hand cost nothing here, not even a thread.
-            away = [None if batch.away is None else batch for batch in batches]
-            reading = (None if batch is None else reader.submit(batch.fetched, device) for batch in away)
+            reading = (None if batch.away is None else reader.submit(batch.fetched, device) for batch in batches)
             following = next(reading, None)
             for batch in batches:
                 current, following = following, next(reading, None)
@@ -269,15 +277,10 @@ class ChunkCache:
 
     def follow(self, parents: Sequence[int]) -> None:
         """Put behind the chunks of each sequence what came behind those of another, its parent, with equal chunks."""
-        places = [batch.places[: len(batch.rows)] for batch in self.batches]
-        where = {
-            place: (batch, row)
-            for batch, of_rows in zip(self.batches, places, strict=True)
-            for row, place in enumerate(of_rows)
-        }
+        where = {place: (batch, row) for batch in self.batches for row, place in enumerate(batch.row_places)}
         followed = []
-        for batch, of_rows in zip(self.batches, places, strict=True):
-            sources = [where[parents[sequence], chunk] for sequence, chunk in of_rows]
+        for batch in self.batches:
+            sources = [where[parents[sequence], chunk] for sequence, chunk in batch.row_places]
             layers = zip(*([(k[row], v[row]) for k, v in source.behind()] for source, row in sources), strict=True)
             states = [(torch.stack([k for k, _ in layer]), torch.stack([v for _, v in layer])) for layer in layers]
             followed.append((batch, states, torch.stack([_candidate_id(source, row) for source, row in sources])))

@@ -85,9 +85,9 @@ def _joined(group: Sequence[ChunkBatch], device: torch.device, room: int) -> Chu
     rows: list[tuple[int, int]] = []
     repeats: list[tuple[int, tuple[int, int]]] = []
     for batch in group:
-        own, others = batch.places[: len(batch.rows)], batch.places[len(batch.rows) :]
+        others = batch.places[len(batch.rows) :]
         repeats += [(len(rows) + row, place) for (row, _), place in zip(batch.repeats, others, strict=True)]
-        rows += own
+        rows += batch.row_places
     padded = torch.tensor(padding, device=device) if any(padding) else None
     return ChunkBatch(rows, cache, num_own=longest, padding=padded, repeats=repeats)
 

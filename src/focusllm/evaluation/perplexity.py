@@ -184,11 +184,9 @@ class Perplexity:
 
 
 def _beginning(batch: ChunkBatch, num_chunks: int) -> ChunkBatch | None:
-    """Return those rows of a batch that are among the first chunks; the batch itself, where all of them are."""
+    """Return those rows of a batch that are among the first chunks; ``None`` where none of them is."""
     rows = [row for row, (_, number) in enumerate(batch.rows) if number < num_chunks]
-    if not rows:
-        return None
-    return batch if len(rows) == len(batch.rows) else batch.own_part(rows)
+    return batch.own_part(rows) if rows else None
 
 
 def run_perplexity(

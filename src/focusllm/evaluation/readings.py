@@ -30,10 +30,8 @@ class _Held:
     batch: ChunkBatch
 
     def those_in(self, chunks: Collection[Chunk]) -> "_Held":
-        """Return the rows of some chunks: these themselves where all of them are wanted, or a copy."""
+        """Return the rows of some chunks."""
         rows = [row for row, chunk in enumerate(self.chunks) if chunk in chunks]
-        if len(rows) == len(self.chunks):
-            return self
         return _Held([self.chunks[row] for row in rows], self.batch.own_part(rows))
 
     def for_those_in(self, numbers: Numbers) -> ChunkBatch:
