@@ -96,7 +96,7 @@ class Answerer:
         locals_ = [local_context(question, history, *said) for question in questions]
         sequences = [self._split(documents, local, new_tokens) for local in locals_]
         if any(sequence.chunks for sequence in sequences):
-            longest = min(max(map(len, locals_)) + 1, self._engine.config.dynamic_prompt_length + 1)
+            longest = self._engine.config.prompt_length(max(map(len, locals_))) + 1
             self._reader.read(documents, longest, progress)
         answers = []
         for sequence, config in zip(sequences, configs, strict=True):

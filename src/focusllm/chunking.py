@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from focusllm.config import FocusConfig
 from focusllm.errors import InputError
 
 
@@ -134,6 +135,9 @@ def block(token_ids: Sequence[int], bos_token_id: int | None) -> list[int]:
     return [bos_token_id, *token_ids]
 
 
-def prompt_block(local: Sequence[int], dynamic_prompt_length: int, bos_token_id: int | None) -> list[int]:
-    """Return the last ``dynamic_prompt_length`` tokens of the local context as a block. Source: paper, section 2.2."""
-    return block(local[-dynamic_prompt_length:], bos_token_id)
+def prompt_block(local: Sequence[int], config: FocusConfig, bos_token_id: int | None) -> list[int]:
+    """Return the block that follows every chunk: the end of the local context, or a static prompt.
+
+    Source: paper, section 2.2; static prompts: ours.
+    """
+    return block(config.static_prompt or local[-config.dynamic_prompt_length :], bos_token_id)

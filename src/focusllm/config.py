@@ -41,6 +41,8 @@ class FocusConfig:
             rounded, in half the memory of 16 bits (ours).
         question_template: How questions are worded for this adapter; ``{question}`` is replaced (ours).
         answer_stops: Texts that end an answer to a question (ours).
+        static_prompt: Token ids that follow every chunk in place of the dynamic prompt (ours, to compare with).
+            Candidates are then the same whatever is asked, and are made once: ``candidate_refresh`` must be 0.
     """
 
     chunk_length: int = 2048
@@ -57,6 +59,7 @@ class FocusConfig:
     chunk_kv: str = "model"
     question_template: str = "\n\nQuestion: {question}\nAnswer:"
     answer_stops: tuple[str, ...] = ("\n",)
+    static_prompt: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         check_kinds(FocusConfig, vars(self))
@@ -77,6 +80,11 @@ class FocusConfig:
                 f"got {self.candidate_refresh!r}."
             )
         self._check_focus()
+        if self.static_prompt and (self.candidate_refresh or self.focus_share is not None):
+            raise ConfigurationError(
+                f"Candidates behind a `static_prompt` never change: set `candidate_refresh` to 0 and leave out "
+                f"`focus_share`; got {self.candidate_refresh!r} and {self.focus_share!r}."
+            )
         if self.local_refresh not in LOCAL_REFRESHES:
             raise ConfigurationError(f"`local_refresh` must be 'recompute' or 'cached'; got {self.local_refresh!r}.")
         if self.chunk_kv not in CHUNK_KVS:
@@ -109,6 +117,15 @@ class FocusConfig:
         # Order and repeats carry no meaning.
         ordered = tuple(role for role in PROJECTION_ROLES if role in given)
         object.__setattr__(self, "candidate_projections", ordered)
+
+    def prompt_length(self, local_length: int | None = None) -> int:
+        """Return how many tokens of prompt, without BOS, follow every chunk.
+
+        Args:
+            local_length: Tokens of the local context; ``None``: as many as there may be.
+        """
+        most = len(self.static_prompt) or self.dynamic_prompt_length
+        return most if local_length is None or self.static_prompt else min(local_length, most)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings as plain values, for JSON."""

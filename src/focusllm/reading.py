@@ -138,7 +138,7 @@ class DocumentReader:
 
     @property
     def _usual_prompt(self) -> int:
-        return min(self.engine.config.dynamic_prompt_length, _USUAL_PROMPT)
+        return self.engine.config.prompt_length(_USUAL_PROMPT)
 
     def budgets(self, device_bytes: int | None, cpu_bytes: int | None) -> Budgets:
         """Return the budgets of this model's device; see :meth:`FocusModel.index`."""

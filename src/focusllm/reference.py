@@ -74,7 +74,8 @@ class FocusReference:
 
     def _candidates(self, chunks: Sequence[Sequence[int]], local: Sequence[int], decoded: Sequence[int]) -> Prefix:
         """Condense every chunk (paper, equation 3); candidate i is placed at position i."""
-        prompt = self._with_bos([*local[-self._config.dynamic_prompt_length :], *decoded])
+        dynamic = [*local[-self._config.dynamic_prompt_length :], *decoded]
+        prompt = self._with_bos([*self._config.static_prompt] or dynamic)
         made = []
         for chunk in chunks:
             head = [self._bos] if self._config.chunk_bos and self._bos is not None and chunk[0] != self._bos else []

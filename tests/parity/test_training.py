@@ -61,6 +61,12 @@ def test_packed_losses_are_those_of_decoding_at_every_refresh_interval(candidate
     packed_like_decoding(tiny_model(config=config), shown, 1e-6)
 
 
+def test_packed_losses_are_those_of_decoding_behind_a_static_prompt() -> None:
+    config = replace(CONFIG, static_prompt=(7, 9, 8), candidate_refresh=0)
+    shown = [replace(one, candidate_refresh=0) for one in EXAMPLES]
+    packed_like_decoding(tiny_model(config=config), shown, 1e-6)
+
+
 @pytest.mark.parametrize("candidate_refresh", [0, 1, 3])
 def test_no_token_that_goes_through_the_base_is_padding(candidate_refresh: int) -> None:
     """What goes through the base is counted inside it, and is what the method needs of the examples, each by itself."""

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from focusllm import FocusConfig
 from focusllm.chunking import block, cut_into_chunks, join_documents, prompt_block, split_sequence
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.errors import InputError
@@ -55,8 +56,12 @@ def test_bos_is_put_where_there_is_none() -> None:
     assert block([5, 6], 1) == [1, 5, 6]
     assert block([1, 6], 1) == [1, 6]
     assert block([5, 6], None) == [5, 6]
-    assert prompt_block([3, 4, 5], 2, 1) == [1, 4, 5]
-    assert prompt_block([3, 4, 5], 9, None) == [3, 4, 5]
+
+
+def test_what_follows_every_chunk() -> None:
+    assert prompt_block([3, 4, 5], FocusConfig(dynamic_prompt_length=2), 1) == [1, 4, 5]
+    assert prompt_block([3, 4, 5], FocusConfig(dynamic_prompt_length=9), None) == [3, 4, 5]
+    assert prompt_block([3, 4, 5], FocusConfig(static_prompt=(7, 8, 9, 2), candidate_refresh=0), 1) == [1, 7, 8, 9, 2]
 
 
 @given(ids=tokens, chunk=st.integers(2, 50), overlap=st.integers(0, 49), local=st.integers(1, 80))

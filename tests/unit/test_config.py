@@ -43,6 +43,9 @@ def test_the_defaults_are_the_paper_s() -> None:
         ({"question_template": 5}, "`question_template` must be a text"),
         ({"answer_stops": "END"}, "`answer_stops` must be a list of texts; got 'END'"),
         ({"answer_stops": [""]}, "`answer_stops` must be a list of texts"),
+        ({"static_prompt": [5, 6]}, "set `candidate_refresh` to 0"),
+        ({"static_prompt": [5], "candidate_refresh": 0, "focus_share": 0.9}, "leave out `focus_share`"),
+        ({"static_prompt": "summary"}, "`static_prompt` must be a list of"),
         (["chunk_length"], "given by name"),
     ],
 )

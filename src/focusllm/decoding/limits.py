@@ -22,7 +22,7 @@ def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_to
     if not sequence.chunks:
         _check_whole(len(sequence.local), new_tokens, window)
         return
-    prompt = 1 + min(len(sequence.local), config.dynamic_prompt_length)
+    prompt = 1 + config.prompt_length(len(sequence.local))
     chunk, behind = max(map(len, sequence.chunks)) + config.chunk_bos, new_tokens if rows_grow(config) else 0
     if chunk + prompt + behind > window:
         longest = window - prompt - behind - config.chunk_bos - config.chunk_overlap
@@ -61,7 +61,7 @@ def room_for_local(chunks: Sequence[Sequence[int]], config: FocusConfig, window:
     beside_longest -= new_tokens if rows_grow(config) else 0
     beside_candidates = room - len(chunks)
     # No more of a local context than its prompt comes behind a chunk.
-    is_limited = beside_longest < config.dynamic_prompt_length
+    is_limited = not config.static_prompt and beside_longest < config.dynamic_prompt_length
     return min(config.local_length, beside_candidates, beside_longest if is_limited else room)
 
 

@@ -95,7 +95,7 @@ class SegmentedText:
 
     def _chunks(self, sequence: SplitSequence) -> ChunkCache:
         """Return the chunks of a part of the text; those that are whole have been read once, for all segments."""
-        prompt = [min(self._engine.config.dynamic_prompt_length, len(sequence.local)) + 1]
+        prompt = [self._engine.config.prompt_length(len(sequence.local)) + 1]
         if self._whole is None:
             last = self.split(self.starts()[-1]).chunks
             self._whole = self._engine.index([[*last[:-1]]], prompt)

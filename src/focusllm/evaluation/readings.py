@@ -62,7 +62,7 @@ class Reading:
                 numbers.setdefault(tuple(chunk), []).append(number)
             if read_as != self._read_as:
                 self._held, self._known, self._read_as = [], set(), read_as
-            self._read(engine, numbers, min(engine.config.dynamic_prompt_length, len(sequence.local)) + 1)
+            self._read(engine, numbers, engine.config.prompt_length(len(sequence.local)) + 1)
             self._cache = ChunkCache(
                 [held.for_those_in(numbers) for held in self._held if not numbers.keys().isdisjoint(held.chunks)]
             )

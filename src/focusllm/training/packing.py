@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from focusllm.chunking import block
+from focusllm.chunking import block, prompt_block
 from focusllm.config import FocusConfig
 
 IGNORED = -100
@@ -163,13 +163,13 @@ def _rows_of(example: TrainingExample, config: FocusConfig, bos_token_id: int | 
     local_bos = bos_token_id if config.insert_bos else None
     chunk_bos = bos_token_id if config.chunk_bos else None
     sets = example.sets
-    start = max(example.cut + 1 - config.dynamic_prompt_length, 0)
-    prompt = block(example.local[start : example.cut + sets[-1] + 1], local_bos)
-    candidates = [example.local[example.cut + number] for number in sets]
+    asked, last = example.local[: example.cut + 1], sets[-1]
+    prompt = [*prompt_block(asked, config, local_bos), *example.local[len(asked) : len(asked) + last]]
+    candidates = [prompt[len(prompt) - 1 - last + number] for number in sets]
     rows = []
     for chunk in example.chunks:
         tokens = [*block(chunk, chunk_bos), *prompt[:-1]]
-        rows.append(_Row(tokens, candidates, [len(tokens) - sets[-1] + number for number in sets]))
+        rows.append(_Row(tokens, candidates, [len(tokens) - last + number for number in sets]))
     return rows
 
 

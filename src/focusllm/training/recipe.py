@@ -134,6 +134,12 @@ class Recipe:
         # What NumPy, which the Trainer seeds too, can take.
         if not 0 <= self.seed < 2**32:
             raise ConfigurationError(f"`seed` must be a whole number from 0 to {2**32 - 1}; got {self.seed!r}.")
+        refreshes = {refresh for stage in self.draws for refresh in stage.candidate_refreshes}
+        if self.focus.static_prompt and refreshes != {0}:
+            raise ConfigurationError(
+                f"Candidates behind a `static_prompt` are made once: set `candidate_refreshes` of `draws` to [0]; "
+                f"got {sorted(refreshes)}."
+            )
         ends = [stage.until for stage in self.draws]
         if not ends or ends != sorted(set(ends)) or ends[-1] != 1.0:
             raise ConfigurationError(f"The stages of `draws` must have rising `until`, the last 1.0; got {ends}.")
@@ -196,7 +202,7 @@ def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, window: floa
             source.check_room(recipe.draws, window)
         sources[source] = settings.share
         checksums.append(tokens.checksum)
-    return ExampleDrawer(sources, recipe.draws, recipe.focus.dynamic_prompt_length, checksums)
+    return ExampleDrawer(sources, recipe.draws, recipe.focus.prompt_length(), checksums)
 
 
 def _make_source(

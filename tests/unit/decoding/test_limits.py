@@ -1,11 +1,14 @@
 """What exceeds the window is refused before anything runs, with the setting that would help."""
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 
+from focusllm import FocusConfig
 from focusllm.chunking import cut_into_chunks
+from focusllm.decoding.limits import room_for_local
 from focusllm.errors import StateError, WindowError
 from tiny import SMALL, random_ids, tiny_model
 
@@ -61,6 +64,13 @@ def test_tokens_that_never_come_behind_chunks_need_no_room_there() -> None:
     found = model.configure(candidate_refresh=0).generate(ids, max_new_tokens=20)
     wider = tiny_model(max_position_embeddings=128).configure(**policy, candidate_refresh=0)
     assert torch.equal(found, wider.generate(ids, max_new_tokens=20))  # type: ignore[arg-type]
+
+
+def test_a_local_context_that_is_no_prompt_may_be_longer_than_chunks_leave_room_for() -> None:
+    chunks, window = [random_ids(50)], 64
+    dynamic = FocusConfig(chunk_length=50, local_length=40, dynamic_prompt_length=40, candidate_refresh=0)
+    assert room_for_local(chunks, dynamic, window, new_tokens=5) == 13
+    assert room_for_local(chunks, replace(dynamic, static_prompt=(7, 8)), window, new_tokens=5) == 40
 
 
 def test_a_sequence_that_fits_leaves_room_for_its_new_tokens() -> None:

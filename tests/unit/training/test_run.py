@@ -347,6 +347,7 @@ def test_numbers_may_be_written_as_people_do(folder: Path, written: str) -> None
         ("arguments.learning_rat=1", ConfigurationError, "learning_rat"),
         ("arguments.per_device_train_batch_size=4", ConfigurationError, "cannot be set"),
         ("row_dtype=int8", ConfigurationError, "row_dtype"),
+        ("focus={static_prompt: [5], candidate_refresh: 0}", ConfigurationError, r"`candidate_refreshes` .* to \[0\]"),
         ("steps", ConfigurationError, "NAME=VALUE"),
         ("data=[{kind: continuation, files: none-*.txt}]", InputError, "No file matches"),
         ("data=[{kind: records, files: text/a.txt}]", InputError, "line 1, is not JSON"),
