@@ -99,7 +99,8 @@ class Recipe:
         seed: Seed of the draws and of new parameters.
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
         quantization: How to quantize the base: fields of transformers' ``quantization_config``.
-        adapter: Folder of the adapter to start from, or its name on the Hub; ``None`` for fresh projections.
+        adapter: Folder of the adapter to start from, or its name on the Hub, or ``bundled``; ``None`` for fresh
+            projections.
         start: What fresh projections start as: ``"base"``, copies of the base's own (the paper's), or ``"copy"``:
             in the upper layers, values that hand on what a candidate has found (ours), which shortens training.
         focus: The method's settings.

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
-from focusllm.bundled.model import resolve_base
+from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
 from focusllm.chunking import check_vocabulary
 from focusllm.condensing.adapter_files import QUANTIZED, adapter_folder, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
@@ -135,6 +135,8 @@ def _begin(
 
 def _adapter_at(folder: Path, name: str) -> Path:
     """Return the folder of an adapter to start from; a folder that is not there beside others that are is a slip."""
+    if name == BUNDLED:
+        return ADAPTER_PATH
     path = folder / Path(name).expanduser()
     return path if path.parent.is_dir() else adapter_folder(name)
 

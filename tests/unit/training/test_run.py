@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainingArguments
 
 from focusllm import FocusModel
+from focusllm.bundled.model import ADAPTER_PATH
 from focusllm.condensing import adapter_files
 from focusllm.condensing.adapter_files import WEIGHTS_NAME
 from focusllm.errors import (
@@ -462,6 +463,13 @@ def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatc
     second = read_recipe(recipe_at(folder, "run"), ["base=~/base", "adapter=~/first", "steps=1"])
     assert losses(train(second)) != losses(first)
     assert not (folder / "~").exists()
+
+
+def test_the_bundled_adapter_can_be_trained_on(folder: Path) -> None:
+    names = ["base=bundled", "adapter=bundled", "focus={}", "steps=1", "arguments.learning_rate=0.0"]
+    unchanged = train(read_recipe(recipe_at(folder, "further"), names))
+    bundled, found = (load_file(path / WEIGHTS_NAME) for path in (ADAPTER_PATH, unchanged))
+    assert all(torch.equal(weight.float(), found[name]) for name, weight in bundled.items())
 
 
 def test_an_adapter_to_start_from_may_be_on_the_hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
