@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from focusllm.bundled.text import installation_words, share_of
 from focusllm.training.english import HELD_OUT_LEADS, common_words, english_words
-from focusllm.training.names import draw_names, proper_name, pseudo_word, similar_name
+from focusllm.training.names import draw_names, program_name, proper_name, pseudo_word, similar_name
 from focusllm.training.wordings import (
     CLOSERS,
     FOLLOW_UPS,
@@ -122,12 +122,12 @@ def draw_key(rng: random.Random) -> str:
 
 
 def draw_entity(rng: random.Random) -> str:
-    """Draw an entity: a person, a place, a numbered or a named thing."""
+    """Draw an entity: a person, a place, a numbered or a named thing, or what programs call things."""
     kind = rng.random()
-    if kind < 0.3:
-        return proper_name(rng)
-    if kind < 0.5:
-        return " ".join(draw_names(rng, 2))
+    if kind < 0.4:
+        return " ".join(draw_names(rng, rng.choice((1, 1, 2))))
+    if kind < 0.55:
+        return program_name(rng, installation_words("train"))
     if kind < 0.7:
         return f"the {proper_name(rng)} {rng.choice(_PLACE_NOUNS)}"
     if kind < 0.8:

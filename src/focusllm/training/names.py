@@ -1,6 +1,7 @@
 """Names made up of syllables, which no dictionary holds. Source: ours."""
 
 import random
+from collections.abc import Sequence
 
 _DOUBLE = ["br", "ch", "cl", "cr", "dr", "fl", "gr", "kl", "pl", "pr", "sh", "sk", "st", "th", "tr"]
 _CONSONANTS = [*"bcdfghjklmnprstvwz", *_DOUBLE]
@@ -33,3 +34,11 @@ def draw_names(rng: random.Random, count: int) -> list[str]:
     for _ in range(count):
         names.append(similar_name(rng, names[-1]) if names and rng.random() < 0.4 else proper_name(rng))
     return names
+
+
+def program_name(rng: random.Random, words: Sequence[str]) -> str:
+    """Put words together as programs name things: ``billing-index``, ``old_table``, ``server-12``, or plainly."""
+    parts = [rng.choice(words) for _ in range(rng.choice((1, 2, 2, 2, 3)))]
+    if rng.random() < 0.3:
+        parts.append(str(rng.randint(1, 99)))
+    return rng.choice("-_.- ").join(parts)

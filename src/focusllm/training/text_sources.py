@@ -54,7 +54,17 @@ class TextSource:
         local = document[after : after + local_length]
         supervised = rng.randint(1, min(self._max_supervised, local_length - 1))
         chunks = cut_into_chunks(memory, draws.chunk_length)
-        return Sample(chunks, [True] * len(chunks), local, local_length - 1 - supervised, [1.0] * local_length)
+        return Sample(chunks, self._protected(len(chunks)), local, local_length - 1 - supervised, [1.0] * local_length)
+
+    def _protected(self, num_chunks: int) -> list[bool]:
+        """Say which chunks what is supervised rests on: how a text goes on, mostly on what came last.
+
+        The others stand for the many chunks of a longer text, that going on is learned among those, too.
+        """
+        if self._loss == "reconstruction":
+            return [True] * num_chunks
+        num_others = num_chunks * 3 // 4
+        return [False] * num_others + [True] * (num_chunks - num_others)
 
 
 class RecordSource:

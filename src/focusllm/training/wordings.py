@@ -153,20 +153,31 @@ near next only other over since such than that their then there these this those
 while whose will with without would could should must might been have does were what they your"""
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 
+# Most people ask in the words of the bundled adapter's own template, and benchmarks in words of their own.
+_TEMPLATE_FORM = "\nQuestion: What is {s}?\nAnswer:"
 QUESTION_FORMS = (
-    "\nQuestion: What is {s}?\nAnswer:",
-    "\nQuestion: What is {s}?\nAnswer:",
-    "\nQuestion: What is {s}?\nAnswer:",
+    *[_TEMPLATE_FORM] * 6,
     "\nQuestion: what is {s}?\nAnswer:",
+    "\nQuestion: Tell me {s}.\nAnswer:",
+    "\nQuestion: Give {s}.\nAnswer:",
+    "\nQuestion: Who or what is {s}?\nAnswer:",
+    "\nQuestion: {S}?\nAnswer:",
     "\nQ: What is {s}?\nA:",
     "\nWhat is {s}? {S} is",
     "\nWhat is {s}? {S} is",
-    "\nNow tell me: what is {s}?\nAnswer:",
     "\nWhat was {s}?\nAnswer:",
-    "\nQuestion: Tell me {s}.\nAnswer:",
+    "\nWhat does it say {s} is? {S} is",
+    "\nFind {s} above. {S} is",
+    "\nNow tell me: what is {s}?\nAnswer:",
     "\nAccording to the text, what is {s}? It is",
-    "\nQuestion: Who or what is {s}?\nAnswer:",
     "\nDo you remember {s}? It is",
+    "\nComplete the line: {s} is",
+    "\nInstruction: Say what {s} is.\nResponse:",
+    "\nSo {s} is",
+    "\n{S} is",
+    "\n{S} is",
+    "\n{S}:",
+    "\n{S}?",
 )
 
 

@@ -121,7 +121,8 @@ def test_evaluation_s_wordings_words_and_texts_never_occur_in_training() -> None
     assert not evaluated_leads & leads
     assert not words & set(installation_words("evaluation"))
     everything = "\n".join(texts).lower()
-    for published in (passkey.FILLER, passkey.LANDMARK_INTRO, passkey.INFINITE_INTRO, "pass key", "passkey"):
+    needles = ("pass key", "passkey", "magic number", "magic word", "magic identifier")
+    for published in (passkey.FILLER, passkey.LANDMARK_INTRO, passkey.INFINITE_INTRO, *needles):
         assert published.lower() not in everything
 
 

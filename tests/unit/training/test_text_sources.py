@@ -23,6 +23,13 @@ def test_continuation_follows_the_memory() -> None:
         assert memory + list(sample.local) == list(range(memory[0], memory[0] + len(memory) + len(sample.local)))
 
 
+def test_what_is_long_past_may_stand_for_more_text_unless_it_is_to_be_brought_back() -> None:
+    for sample in drawn(TextSource(TokenSequences.of([DOCUMENT]), "continuation")):
+        first = sample.protected.index(True)
+        assert len(sample.chunks) // 2 <= first == sum(not is_protected for is_protected in sample.protected)
+    assert all(all(sample.protected) for sample in drawn(TextSource(TokenSequences.of([DOCUMENT]), "reconstruction")))
+
+
 def test_reconstruction_is_a_run_out_of_the_memory() -> None:
     starts = set()
     for sample in drawn(TextSource(TokenSequences.of([DOCUMENT]), "reconstruction")):
