@@ -8,8 +8,8 @@ from side_by_side import Figures, compare, timed
 FULL, PUBLISHED = "full attention (transformers)", "published (one chunk at a time and local recomputed)"
 WAYS: dict[str, dict[str, Any]] = {
     FULL: {},
-    PUBLISHED: {},
-    "recompute": {},
+    PUBLISHED: {"local_refresh": "recompute"},
+    "recompute": {"local_refresh": "recompute"},
     "cached": {"local_refresh": "cached"},
     "cached and refresh 16": {"local_refresh": "cached", "candidate_refresh": 16},
     "cached and refresh 16 and focus 0.99": {"local_refresh": "cached", "candidate_refresh": 16, "focus_share": 0.99},

@@ -6,11 +6,11 @@ from typing import Any
 from side_by_side import Figures, compare, timed
 
 WAYS: dict[str, dict[str, Any]] = {
-    "recompute (paper)": {},
+    "recompute (paper)": {"local_refresh": "recompute"},
     "cached local": {"local_refresh": "cached"},
     "cached local and candidates once": {"local_refresh": "cached", "candidate_refresh": 0},
-    "recompute with one chunk at a time": {"max_parallel_chunks": 1},
-    "recompute in float32": {"dtype": "float32"},
+    "recompute with one chunk at a time": {"local_refresh": "recompute", "max_parallel_chunks": 1},
+    "recompute in float32": {"local_refresh": "recompute", "dtype": "float32"},
 }
 COLUMNS = {
     "first_token": ("to first token, s", 1.0, 2),
