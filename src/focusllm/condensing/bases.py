@@ -16,7 +16,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -25,7 +25,7 @@ from transformers import (
 from transformers.utils.hub import has_file
 
 from focusllm.cache.memory import free_bytes
-from focusllm.condensing.families import check_supported, text_part_of
+from focusllm.condensing.families import can_give_text_part, check_supported, text_part_of
 from focusllm.condensing.family_table import FAMILIES
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, UnsupportedModelError
 from focusllm.precision import is_emulated
@@ -66,7 +66,7 @@ def load_base(
         raise ConfigurationError(f"`dtype` must be 'auto' or one of PyTorch's, such as 'bfloat16'; got {dtype!r}.")
     place = _checked_device(device)
     config = load_config(name)
-    reads_more = text_part_of(config) in FAMILIES
+    reads_more = text_part_of(config) in FAMILIES and can_give_text_part(config)
     check_supported(config.get_text_config(decoder=True) if reads_more else config)
     if (Path(name) / "adapter_config.json").exists():
         raise InputError(
@@ -82,7 +82,7 @@ def load_base(
 
 def _loaded(name: str, dtype: torch.dtype | str, quantization: Any, reads_more: bool) -> PreTrainedModel:
     """Have transformers load a base; of one that reads more than text, return its text part."""
-    load: Any = (AutoModelForImageTextToText if reads_more else AutoModelForCausalLM).from_pretrained
+    load: Any = (AutoModelForMultimodalLM if reads_more else AutoModelForCausalLM).from_pretrained
     try:
         base, found = load(
             name, dtype=dtype, quantization_config=quantization, trust_remote_code=False, output_loading_info=True,
@@ -106,8 +106,12 @@ def _text_part(whole: Any) -> PreTrainedModel:
     decoder = whole.get_decoder()
     with torch.device("meta"):
         part: Any = AutoModelForCausalLM.from_config(decoder.config)
-    setattr(part, part.base_model_prefix, decoder)
-    part.set_output_embeddings(whole.get_output_embeddings())
+    if isinstance(decoder, type(part)):
+        # Some have a whole language model inside.
+        part = decoder
+    else:
+        setattr(part, part.base_model_prefix, decoder)
+        part.set_output_embeddings(whole.get_output_embeddings())
     # One configuration for all: how attention is computed is looked up in it.
     part.config, part.generation_config = decoder.config, whole.generation_config
     part.config._name_or_path = whole.name_or_path
