@@ -247,7 +247,7 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
     write_perplexity(other := tmp_path / "other", [1.0, 1.0, 2.0, 2.0], "ours", stride=16)
     assert len({run.task for run in [*texts, *find_perplexities([other])]}) == 3
     (other / "segments.jsonl").unlink()
-    head, _, *rows = page[page.index("| perplexity,") :].splitlines()[:4]
+    head, _, *rows = page[page.index("| perplexity by") :].splitlines()[:4]
     assert head.split(" | ")[1:] == ["0 to 16", "16 to 32 |"]
     cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}
     assert cells["| ours"][1].startswith(f"{math.exp(2):.2f} [")
