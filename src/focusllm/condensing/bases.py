@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from operator import itemgetter
@@ -35,6 +36,10 @@ _LOGGER = logging.getLogger(__name__)
 _BASE_SHARE = 0.25
 # Numbers that are looked at to tell a weight from others, at least, where there are as many.
 _SAMPLE = 1024
+# In which models of transformers compute.
+_PRECISIONS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+# What names of weights have more where something stands around a layer: our projections, or compiled code.
+_AROUND = re.compile(r"\.base_layer\b|\b_orig_mod\.")
 _WHOLE_NUMBERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
 
 # Where one of these is, there is a tokenizer.
@@ -62,8 +67,11 @@ def load_base(
         MissingDependencyError: Its weights are kept in fewer bits by a library that is not installed.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
-    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ConfigurationError(f"`dtype` must be 'auto' or one of PyTorch's, such as 'bfloat16'; got {dtype!r}.")
+    if dtype != "auto" and (getattr(torch, dtype, None) if isinstance(dtype, str) else dtype) not in _PRECISIONS:
+        raise ConfigurationError(
+            f"`dtype` must be 'auto', 'bfloat16', 'float16', 'float32' or 'float64'; got {str(dtype)!r}. For fewer "
+            f"bits, give a `quantization_config`."
+        )
     place = _checked_device(device)
     config = load_config(name)
     reads_more = text_part_of(config) in FAMILIES and can_give_text_part(config)
@@ -203,13 +211,14 @@ def weights_fingerprint(base: PreTrainedModel) -> str:
     digest.update(f"{config.model_type} {getattr(config, 'rope_parameters', None)}".encode())
     # Some libraries keep quantized weights as buffers, in whole numbers.
     packed = [(name, value) for name, value in base.named_buffers() if value.dtype in _WHOLE_NUMBERS]
-    weights = sorted([*base.named_parameters(), *packed], key=itemgetter(0))
+    named = [(_AROUND.sub("", name), weight) for name, weight in [*base.named_parameters(), *packed]]
+    weights = sorted(named, key=itemgetter(0))
     parts = [(name, part) for name, weight in weights if "candidate_" not in name for part in _plain_parts(weight)]
     samples = [sample_of(part, _SAMPLE).float().to(base.device) for _, part in parts]
     # All at once: a GPU is waited for a single time.
     taken = torch.cat(samples).cpu().split(list(map(len, samples)))
     for (name, part), sample in zip(parts, taken, strict=True):
-        digest.update(f"{name.replace('.base_layer', '')} {tuple(part.shape)}".encode() + sample.numpy().tobytes())
+        digest.update(f"{name} {tuple(part.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()
 
 
