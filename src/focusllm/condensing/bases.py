@@ -61,7 +61,7 @@ def load_base(
         quantization: transformers' ``quantization_config``, or its fields; ``None`` leaves the base as it is.
 
     Raises:
-        ConfigurationError: There is no such precision or device.
+        ConfigurationError: There is no such precision or device, or no such way to quantize.
         InputError: There is no model by that name, it or its tokenizer cannot be read, weights of it are missing, or
             its folder holds an adapter, too.
         MissingDependencyError: Its weights are kept in fewer bits by a library that is not installed.
@@ -71,6 +71,11 @@ def load_base(
         raise ConfigurationError(
             f"`dtype` must be 'auto', 'bfloat16', 'float16', 'float32' or 'float64'; got {str(dtype)!r}. For fewer "
             f"bits, give a `quantization_config`."
+        )
+    if not isinstance(quantization, Mapping | None) and not hasattr(quantization, "quant_method"):
+        raise ConfigurationError(
+            f"`quantization_config` must be one of transformers', such as BitsAndBytesConfig, or its fields by name; "
+            f"got {quantization!r}."
         )
     place = _checked_device(device)
     config = load_config(name)
@@ -250,8 +255,15 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
 
 
 def bos_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
-    """Return the tokenizer's BOS; without a tokenizer, the one the base's configuration names."""
+    """Return the tokenizer's BOS; without a tokenizer, the one the base's configuration names.
+
+    What the base has no embedding of, such as what a configuration names by default, is none.
+    """
     token: Any = base.config.bos_token_id if tokenizer is None else tokenizer.bos_token_id
+    size = base.get_input_embeddings().num_embeddings
+    if token is not None and not 0 <= token < size:
+        _LOGGER.warning("The BOS token, %d, is none of the base's %d tokens: texts are read without one.", token, size)
+        return None
     return token
 
 

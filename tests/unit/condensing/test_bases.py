@@ -67,6 +67,22 @@ def test_what_no_model_computes_in_is_refused(dtype: str | torch.dtype, tmp_path
         load_base(str(tmp_path), dtype)
 
 
+def test_what_says_no_way_to_quantize_is_refused(tmp_path: Path) -> None:
+    save_tiny_base(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"such as BitsAndBytesConfig, or its fields by name; got '4bit'\."):
+        load_base(str(tmp_path), "auto", quantization="4bit")
+
+
+@pytest.mark.parametrize("token", [97, -1])
+def test_a_bos_token_that_the_base_has_not_is_none(token: int, caplog: pytest.LogCaptureFixture) -> None:
+    """GPT-2's configuration names 50256 whatever the size of the vocabulary."""
+    without, ids = tiny_model("gpt2", bos_token_id=None), torch.tensor([random_ids(90)])
+    assert not caplog.text
+    named = tiny_model("gpt2", bos_token_id=token)
+    assert torch.equal(named(ids).logits, without(ids).logits)
+    assert f"The BOS token, {token}, is none of the base's 97 tokens" in caplog.text
+
+
 def changed(folder: Path, **values: object) -> None:
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | values))
