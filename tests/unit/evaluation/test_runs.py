@@ -40,6 +40,14 @@ def test_intervals_of_scores() -> None:
     assert score_interval(scores.tolist()) == (low, high)
 
 
+def test_a_single_sample_has_no_interval_of_no_width() -> None:
+    assert score_interval([0.4]) == (0.0, 1.0)
+    assert score_interval([1.0]) == wilson_interval(1, 1)
+    for groups in (["a"], ["a", "b"]):
+        scores = [0.75] * len(groups)
+        assert paired_difference(scores, [0.25] * len(groups), groups) == (0.5, (-1.0, 1.0))
+
+
 def test_intervals_of_long_runs_take_little_memory() -> None:
     """The same numbers as in one go, a part at a time."""
     values = np.random.default_rng(3).random(1000)
