@@ -214,6 +214,15 @@ def test_layers_that_share_keys_and_values_are_refused() -> None:
         FocusModel(base, SMALL)
 
 
+@pytest.mark.parametrize(
+    ("family", "value"), [("gemma", True), ("gemma2", True), ("gemma3_text", True), ("gemma4_text", "all")]
+)
+def test_bases_whose_tokens_see_those_behind_them_are_refused(family: str, value: object) -> None:
+    """As PaliGemma's text part and EmbeddingGemma: the keys of a chunk would have to change with what follows."""
+    with pytest.raises(UnsupportedModelError, match=f"tokens of this {family} see those behind them"):
+        FocusModel(tiny_base(family, torch.float32, use_bidirectional_attention=value), SMALL)
+
+
 @pytest.mark.parametrize("family", ["llama", "gpt2", "nemotron", "mistral", "deepseek_v3", "phi3"])
 def test_a_model_type_that_is_not_listed_is_graded_by_trying(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the table did not have it: what is found out is what the table says."""
@@ -257,3 +266,22 @@ def test_what_cannot_be_wrapped_is_refused_with_a_reason() -> None:
     xlnet = tiny_base("llama", torch.float32).config
     xlnet.model_type = "xlnet"
     assert check_config(xlnet).grade == "refused"
+    assert "see those behind them" in check_config(CONFIG_MAPPING["paligemma"]()).reason
+
+
+@pytest.mark.parametrize(
+    ("model_type", "reason"),
+    [
+        ("vit", "transformers has no causal language model of this type"),
+        ("clip", "transformers loads it as no model that answers in text"),
+        ("zaya", "a tiny model of it cannot be made (Class validation error for validator"),
+        ("trocr", "the packed training pass fails (index out of range"),
+    ],
+)
+def test_whatever_else_is_checked_is_told_why_not_in_a_sentence(model_type: str, reason: str) -> None:
+    """Not in the list of all that transformers has, nor in a traceback."""
+    found = check_config(CONFIG_MAPPING[model_type]())
+    assert found.grade != "exact"
+    assert found.reason.startswith(reason)
+    assert len(found.reason) < 400
+    assert "\n" not in found.reason

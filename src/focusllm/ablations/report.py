@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from focusllm.ablations.run import Records
@@ -12,6 +13,9 @@ from focusllm.plotting import new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Letters of a variant's name in a line beside a figure.
+_NAME_LETTERS = 36
 
 
 @dataclass(frozen=True)
@@ -128,9 +132,10 @@ def draw_ablation(found: Sequence[Outcome]) -> "Figure":
         axes.set_xlim(-0.02, 1.02)
         axes.set_xlabel("score")
         axes.grid(axis="x", alpha=0.3)
-    panels[0].set_yticks(range(len(variants)), list(map(in_plain_letters, variants)))
+    panels[0].set_yticks(range(len(variants)), [in_plain_letters(fill(name, _NAME_LETTERS)) for name in variants])
     panels[0].invert_yaxis()
-    panels[-1].legend(fontsize=8)
+    # Lengths are the same in all panels, and within one their names would hide what they are the names of.
+    figure.legend(*panels[-1].get_legend_handles_labels(), fontsize=8, loc="outside lower center", ncols=2)
     return figure
 
 

@@ -8,20 +8,20 @@ import itertools
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from textwrap import shorten
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, PreTrainedConfig
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM, PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
 from focusllm.checking.two_models import TwoModels
 from focusllm.chunking import SplitSequence
-from focusllm.condensing.families import backbone_of, layer_windows, text_part_of
+from focusllm.condensing.families import backbone_of, can_give_text_part, layer_windows, text_part_of
 from focusllm.condensing.family_table import FAMILIES, REFUSED, AttentionFamily, trying
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine
-from focusllm.errors import FocusError
 from focusllm.model import FocusModel
 from focusllm.training.objective import FocusObjective
 from focusllm.training.packing import TrainingExample, pack
@@ -44,6 +44,8 @@ _SMALL = {
     "global_head_dim": 16, "num_global_key_value_heads": 1, "top_k_experts": 2, "window_size": 64,
     "attention_types": [[["global", "local", "global"], 1]], "pad_token_id": 0, "eos_token_id": 2,
 }  # fmt: skip
+# Letters of what an architecture's own code says of a failure, at most.
+_LONGEST_REASON = 240
 # More, and a configuration has sizes of names that are not known here.
 _MOST_WEIGHTS = 5_000_000
 # Names of projections that go together, as families have them.
@@ -81,13 +83,17 @@ def check_config(config: PreTrainedConfig) -> FamilyCheck:
     if model_type in REFUSED:
         return FamilyCheck(model_type, "refused", REFUSED[model_type], None)
     if text_part_of(config) is not None:
+        if not can_give_text_part(config):
+            return FamilyCheck(model_type, "refused", "transformers loads it as no model that answers in text", None)
         part = check_config(config.get_text_config(decoder=True))
         reason = f"of what it reads, text: its text part is of type {part.model_type}"
         return replace(part, model_type=model_type, reason="; ".join(filter(None, (reason, part.reason))))
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return FamilyCheck(model_type, "refused", "transformers has no causal language model of this type", None)
     try:
         base = tiny_base_of(config)
     except Exception as error:
-        return FamilyCheck(model_type, "refused", f"a tiny model of it cannot be made ({error})", None)
+        return FamilyCheck(model_type, "refused", f"a tiny model of it cannot be made ({_sentence(error)})", None)
     best = FamilyCheck(
         model_type, "refused", "its layers have no attention projections, or no positions, of names known here", None
     )
@@ -193,7 +199,8 @@ def _graded(family: AttentionFamily, base: nn.Module) -> FamilyCheck:
         difference = largest_difference_to_two_models(_wrapped(base, _SETTINGS), num_steps=2)
         if difference <= READING_TOLERANCE and any(layer_windows(base)):  # type: ignore[arg-type]
             difference = largest_difference_to_two_models(_wrapped(_with_short_windows(base), _SETTINGS), num_steps=2)
-    except (FocusError, RuntimeError, TypeError, ValueError, AttributeError, KeyError, IndexError) as error:
+    # What the code of an architecture raises when it is called as none of its own is of no one kind.
+    except Exception as error:
         return FamilyCheck(family.model_type, "refused", _sentence(error), family)
     if difference > READING_TOLERANCE:
         reason = f"decoding differs from two models of transformers' by {difference:.1e} of the largest score"
@@ -202,7 +209,7 @@ def _graded(family: AttentionFamily, base: nn.Module) -> FamilyCheck:
         model = _wrapped(base, _TRAINED)
         trained = largest_difference_of_training(model, [_example(3, 14, 9, 1), _example(5, 11, 6, 2)])
         reason = "" if trained <= TRAINING_TOLERANCE else f"training differs from decoding by {trained:.1e} of the loss"
-    except (FocusError, RuntimeError, TypeError, ValueError, AttributeError, AssertionError, KeyError) as error:
+    except Exception as error:
         reason = f"the packed training pass fails ({_sentence(error)})"
     return FamilyCheck(family.model_type, "inference only" if reason else "exact", reason, family)
 
@@ -282,4 +289,4 @@ def _ids(length: int, seed: int) -> list[int]:
 
 
 def _sentence(error: Exception) -> str:
-    return str(error).split("\n")[0] or type(error).__name__
+    return shorten(str(error), _LONGEST_REASON, placeholder=" …") or type(error).__name__

@@ -163,7 +163,12 @@ def read_adapter_record(folder: str | Path) -> AdapterRecord:
             base_fingerprint=values["base_fingerprint"],
             weights_digest=values["weights_digest"],
         )
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ConfigurationError) as error:
+    except ConfigurationError as error:
+        raise AdapterError(
+            f"{path} has settings that this FocusLLM does not take ({str(error).rstrip('.')}). Update FocusLLM if a "
+            f"newer one made the adapter; otherwise fetch or train it again."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise AdapterError(f"{path} is damaged or incomplete ({error}). Fetch or train the adapter again.") from error
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from copy import deepcopy
 from operator import itemgetter
@@ -16,7 +17,7 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoModelForImageTextToText,
+    AutoModelForMultimodalLM,
     AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
@@ -25,7 +26,7 @@ from transformers import (
 from transformers.utils.hub import has_file
 
 from focusllm.cache.memory import free_bytes
-from focusllm.condensing.families import check_supported, text_part_of
+from focusllm.condensing.families import can_give_text_part, check_supported, text_part_of
 from focusllm.condensing.family_table import FAMILIES
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, UnsupportedModelError
 from focusllm.precision import is_emulated
@@ -35,6 +36,10 @@ _LOGGER = logging.getLogger(__name__)
 _BASE_SHARE = 0.25
 # Numbers that are looked at to tell a weight from others, at least, where there are as many.
 _SAMPLE = 1024
+# In which models of transformers compute.
+_PRECISIONS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
+# What names of weights have more where something stands around a layer: our projections, or compiled code.
+_AROUND = re.compile(r"\.base_layer\b|\b_orig_mod\.")
 _WHOLE_NUMBERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
 
 # Where one of these is, there is a tokenizer.
@@ -56,17 +61,25 @@ def load_base(
         quantization: transformers' ``quantization_config``, or its fields; ``None`` leaves the base as it is.
 
     Raises:
-        ConfigurationError: There is no such precision or device.
+        ConfigurationError: There is no such precision or device, or no such way to quantize.
         InputError: There is no model by that name, it or its tokenizer cannot be read, weights of it are missing, or
             its folder holds an adapter, too.
         MissingDependencyError: Its weights are kept in fewer bits by a library that is not installed.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
-    if isinstance(dtype, str) and dtype != "auto" and not isinstance(getattr(torch, dtype, None), torch.dtype):
-        raise ConfigurationError(f"`dtype` must be 'auto' or one of PyTorch's, such as 'bfloat16'; got {dtype!r}.")
+    if dtype != "auto" and (getattr(torch, dtype, None) if isinstance(dtype, str) else dtype) not in _PRECISIONS:
+        raise ConfigurationError(
+            f"`dtype` must be 'auto', 'bfloat16', 'float16', 'float32' or 'float64'; got {str(dtype)!r}. For fewer "
+            f"bits, give a `quantization_config`."
+        )
+    if not isinstance(quantization, Mapping | None) and not hasattr(quantization, "quant_method"):
+        raise ConfigurationError(
+            f"`quantization_config` must be one of transformers', such as BitsAndBytesConfig, or its fields by name; "
+            f"got {quantization!r}."
+        )
     place = _checked_device(device)
     config = load_config(name)
-    reads_more = text_part_of(config) in FAMILIES
+    reads_more = text_part_of(config) in FAMILIES and can_give_text_part(config)
     check_supported(config.get_text_config(decoder=True) if reads_more else config)
     if (Path(name) / "adapter_config.json").exists():
         raise InputError(
@@ -82,7 +95,7 @@ def load_base(
 
 def _loaded(name: str, dtype: torch.dtype | str, quantization: Any, reads_more: bool) -> PreTrainedModel:
     """Have transformers load a base; of one that reads more than text, return its text part."""
-    load: Any = (AutoModelForImageTextToText if reads_more else AutoModelForCausalLM).from_pretrained
+    load: Any = (AutoModelForMultimodalLM if reads_more else AutoModelForCausalLM).from_pretrained
     try:
         base, found = load(
             name, dtype=dtype, quantization_config=quantization, trust_remote_code=False, output_loading_info=True,
@@ -106,8 +119,12 @@ def _text_part(whole: Any) -> PreTrainedModel:
     decoder = whole.get_decoder()
     with torch.device("meta"):
         part: Any = AutoModelForCausalLM.from_config(decoder.config)
-    setattr(part, part.base_model_prefix, decoder)
-    part.set_output_embeddings(whole.get_output_embeddings())
+    if isinstance(decoder, type(part)):
+        # Some have a whole language model inside.
+        part = decoder
+    else:
+        setattr(part, part.base_model_prefix, decoder)
+        part.set_output_embeddings(whole.get_output_embeddings())
     # One configuration for all: how attention is computed is looked up in it.
     part.config, part.generation_config = decoder.config, whole.generation_config
     part.config._name_or_path = whole.name_or_path
@@ -199,13 +216,14 @@ def weights_fingerprint(base: PreTrainedModel) -> str:
     digest.update(f"{config.model_type} {getattr(config, 'rope_parameters', None)}".encode())
     # Some libraries keep quantized weights as buffers, in whole numbers.
     packed = [(name, value) for name, value in base.named_buffers() if value.dtype in _WHOLE_NUMBERS]
-    weights = sorted([*base.named_parameters(), *packed], key=itemgetter(0))
+    named = [(_AROUND.sub("", name), weight) for name, weight in [*base.named_parameters(), *packed]]
+    weights = sorted(named, key=itemgetter(0))
     parts = [(name, part) for name, weight in weights if "candidate_" not in name for part in _plain_parts(weight)]
     samples = [sample_of(part, _SAMPLE).float().to(base.device) for _, part in parts]
     # All at once: a GPU is waited for a single time.
     taken = torch.cat(samples).cpu().split(list(map(len, samples)))
     for (name, part), sample in zip(parts, taken, strict=True):
-        digest.update(f"{name.replace('.base_layer', '')} {tuple(part.shape)}".encode() + sample.numpy().tobytes())
+        digest.update(f"{name} {tuple(part.shape)}".encode() + sample.numpy().tobytes())
     return digest.hexdigest()
 
 
@@ -237,8 +255,15 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
 
 
 def bos_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
-    """Return the tokenizer's BOS; without a tokenizer, the one the base's configuration names."""
+    """Return the tokenizer's BOS; without a tokenizer, the one the base's configuration names.
+
+    What the base has no embedding of, such as what a configuration names by default, is none.
+    """
     token: Any = base.config.bos_token_id if tokenizer is None else tokenizer.bos_token_id
+    size = base.get_input_embeddings().num_embeddings
+    if token is not None and not 0 <= token < size:
+        _LOGGER.warning("The BOS token, %d, is none of the base's %d tokens: texts are read without one.", token, size)
+        return None
     return token
 
 

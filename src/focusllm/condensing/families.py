@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import Any
 
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import MODEL_FOR_MULTIMODAL_LM_MAPPING, PreTrainedModel
 
 from focusllm.cache.rotation import KeyMover, TableFrequencies
 from focusllm.condensing.family_table import FAMILIES, REFUSED, AttentionFamily
@@ -27,9 +27,10 @@ def check_supported(config: Any) -> AttentionFamily:
         )
     part = text_part_of(config)
     if part is not None:
+        fate = "supported: FocusModel.from_pretrained takes it out." if part in FAMILIES else "not supported either."
         raise UnsupportedModelError(
             f"The model type {model_type!r} reads more than text, which is not supported. Its text part, {part!r}, is "
-            + ("supported: FocusModel.from_pretrained takes it out." if part in FAMILIES else "not supported either.")
+            + (fate if can_give_text_part(config) else "none that transformers loads as a model that answers in text.")
         )
     if model_type not in FAMILIES:
         raise UnsupportedModelError(
@@ -41,6 +42,11 @@ def check_supported(config: Any) -> AttentionFamily:
             f"The last {config.num_kv_shared_layers} layers of this {model_type} share the keys and values of others, "
             f"which candidates of their own would part. Models without shared layers are supported."
         )
+    if getattr(config, "use_bidirectional_attention", None) in (True, "all"):
+        raise UnsupportedModelError(
+            f"The tokens of this {model_type} see those behind them, too (`use_bidirectional_attention`), so that what "
+            f"was read changes with what follows. Models that see what came before only are supported."
+        )
     if getattr(config, "alibi", False) and model_type == "falcon":
         raise UnsupportedModelError("This falcon has ALiBi positions; supported are those with rotary ones.")
     return FAMILIES[model_type]
@@ -50,6 +56,11 @@ def text_part_of(config: Any) -> str | None:
     """Return the model type of the text part of an architecture that reads more than text; ``None`` for others."""
     part: str = config.get_text_config(decoder=True).model_type
     return None if part == config.model_type else part
+
+
+def can_give_text_part(config: Any) -> bool:
+    """Say whether transformers loads an architecture that reads more than text as one that answers in text."""
+    return type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING
 
 
 def family_of(base: PreTrainedModel) -> AttentionFamily:

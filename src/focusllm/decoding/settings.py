@@ -54,15 +54,22 @@ def generation_config_for(
     if config.min_new_tokens is not None:
         # Zero, where nobody asked for more; transformers warns of having both.
         config.min_length = config.min_length or None
-    ends: Any = config.eos_token_id
-    # As for transformers, what ends an answer pads it where there is nothing else.
-    padding = (config.pad_token_id, pad_token_id, *(ends if isinstance(ends, list) else [ends]))
-    config.pad_token_id = next((token for token in padding if token is not None), 0)
     mine = {} if given is None else given.to_dict()
-    _check_ranges(config, {*settings, *(name for name, value in mine.items() if value is not None)})
+    named = {*settings, *(name for name, value in mine.items() if value is not None)}
+    if config.pad_token_id is None or "pad_token_id" not in named:
+        config.pad_token_id = _padding_of(config, pad_token_id)
+    _check_ranges(config, named)
     # The state is ours: there is no cache that transformers could make or cut.
     config.use_cache = False
     return config
+
+
+def _padding_of(config: GenerationConfig, pad_token_id: int | None) -> int:
+    """Return the token that pads what is shorter: as for transformers, one that ends answers if there is no other."""
+    ends: Any = config.eos_token_id
+    choices = (config.pad_token_id, pad_token_id, *(ends if isinstance(ends, list) else [ends]))
+    # Some bases, such as the first Llamas, say that they have none by -1.
+    return next((token for token in choices if token is not None and token >= 0), 0)
 
 
 def _check_kinds(given: Any, settings: Mapping[str, Any]) -> None:

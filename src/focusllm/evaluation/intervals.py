@@ -28,9 +28,14 @@ def wilson_interval(right: int, trials: int) -> tuple[float, float]:
 
 
 def score_interval(scores: Sequence[float]) -> tuple[float, float]:
-    """Return the 95% interval of a mean: Wilson's where every score is 0 or 1, the percentile bootstrap's otherwise."""
+    """Return the 95% interval of a mean: Wilson's where every score is 0 or 1, the percentile bootstrap's otherwise.
+
+    A single score in between says nothing of others: resampled, it would have an interval of no width.
+    """
     if all(score in (0, 1) for score in scores):
         return wilson_interval(int(sum(scores)), len(scores))
+    if len(scores) == 1:
+        return 0.0, 1.0
     return bootstrap_interval(scores)
 
 
@@ -53,8 +58,11 @@ def paired_difference(
         by_group.setdefault(group, []).append(score - other)
     if len(by_group) == 1 and all(score in (0, 1) for score in (*scores, *others)):
         return _newcombe_difference(scores, others)
-    rng = np.random.default_rng(_SEED)
     means = [sum(differences) / len(differences) for differences in by_group.values()]
+    if len(scores) == len(by_group):
+        # Nothing can be drawn but what is there.
+        return sum(means) / len(means), (-1.0, 1.0)
+    rng = np.random.default_rng(_SEED)
     resampled = np.mean([_resampled_means(differences, rng) for differences in by_group.values()], axis=0)
     return sum(means) / len(means), _middle(resampled)
 

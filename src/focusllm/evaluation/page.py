@@ -16,6 +16,7 @@ from focusllm.evaluation.report import (
     curves,
     has_depths,
     heat_map,
+    in_markdown,
     is_published,
     mean_of_subsets,
 )
@@ -33,12 +34,15 @@ PUBLISHED = (
 )
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 0 auto; padding: 1rem; color: #1c1c1c; }
-h1, h2 { line-height: 1.2; } table { border-collapse: collapse; margin: 0.5rem 0 1rem; font-size: 0.9rem; }
+h1, h2 { line-height: 1.2; } table { border-spacing: 0; margin: 0.5rem 0 1rem; font-size: 0.9rem; }
 th, td { border-bottom: 1px solid #d5d5d5; padding: 0.25rem 0.6rem; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; white-space: normal; } .wide { overflow-x: auto; }
-img { max-width: 100%; height: auto; } details { margin: 0.3rem 0; } pre { font-size: 0.8rem; overflow-x: auto; }
-small { color: #666; display: block; }
-@media print { details { display: none; } section { break-inside: avoid; } }
+th:first-child, td:first-child { text-align: left; white-space: normal; min-width: 7rem; overflow-wrap: anywhere;
+position: sticky; left: 0; background: #fff; } .wide { overflow-x: auto; } h1, h2, summary { overflow-wrap: anywhere; }
+img { max-width: max(100%, 36rem); height: auto; } details { margin: 0.3rem 0; }
+pre { font-size: 0.8rem; overflow-x: auto; }
+@media print { details { display: none; } section { break-inside: avoid; } img { max-width: 100%; }
+.wide { overflow: visible; } table { font-size: 0.65rem; } th, td { white-space: normal; padding: 0.25rem; }
+th:first-child, td:first-child { min-width: 6rem; position: static; } }
 """
 Table = list[list[str]]
 
@@ -54,13 +58,17 @@ def html_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: str) -
         parts += ["<section>", f"<h2>{escape(task)}</h2>", _html_table(_scores(group))]
         parts += [_html_table(table) for table in (_differences(group), _published(task)) if table]
         if not is_published(group[0].records):
-            parts.append(_image(curves(group, task)))
-            parts += [_image(heat_map(run.records, run.label)) for run in group if has_depths(run.records)]
+            parts.append(_image(curves(group, task), f"{task}: score by tokens"))
+            parts += [
+                _image(heat_map(run.records, run.label), f"{run.label}: score by tokens and depth")
+                for run in group
+                if has_depths(run.records)
+            ]
         parts += [_details(run) for run in group]
         parts.append("</section>")
     for text, group in _by_task(texts):
         parts += ["<section>", f"<h2>{escape(text)}</h2>", _html_table(perplexities(group))]
-        parts.append(_image(perplexity_curves(group, text)))
+        parts.append(_image(perplexity_curves(group, text), f"{text}: by position"))
         parts += [*(_details(run) for run in group), "</section>"]
     meta = '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
     head = f"<head>{meta}<title>{escape(title)}</title><style>{_STYLE}</style></head>"
@@ -69,12 +77,12 @@ def html_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: str) -
 
 def markdown_page(runs: Sequence[Run], texts: Sequence[PerplexityRun], title: str) -> str:
     """Return the tables as Markdown."""
-    parts = [f"# {title}"]
+    parts = [f"# {in_markdown(title)}"]
     for task, group in _by_task(runs):
-        parts.append(f"## {task}")
+        parts.append(f"## {in_markdown(task)}")
         parts += [as_markdown(table) for table in (_scores(group), _differences(group), _published(task)) if table]
     for text, group in _by_task(texts):
-        parts += [f"## {text}", as_markdown(perplexities(group))]
+        parts += [f"## {in_markdown(text)}", as_markdown(perplexities(group))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,7 +94,7 @@ def _by_task(runs: Sequence[R]) -> Iterator[tuple[str, list[R]]]:
 def _scores(runs: Sequence[Run]) -> Table:
     """A row for each system, a column for each length: score, interval, count; the other way round for subsets."""
     results = by_group([record for run in runs for record in run.records])
-    table = [["score in %, 95% interval, n", *(result.name for result in results)]]
+    table = [["score in %, 95% interval, n", *(result.full_name for result in results)]]
     for run in runs:
         own = {result.group: result for result in run.results}
         table.append([run.label, *(_score(own.get(result.group)) for result in results)])
@@ -127,10 +135,11 @@ def _html_table(table: Table) -> str:
     return f'<div class="wide"><table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _image(figure: "Figure") -> str:
+def _image(figure: "Figure", what: str) -> str:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110)
-    return f'<img alt="" src="data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}">'
+    source = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return f'<div class="wide"><img alt="{escape(what)}" src="{source}"></div>'
 
 
 def _details(run: Run | PerplexityRun) -> str:

@@ -1,5 +1,6 @@
 """Runs of ``focusllm perplexity``, read again, and what reports say of them."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,6 +13,9 @@ from focusllm.evaluation.runs import WrittenRun, read_runs
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Perplexities whose digits nobody reads, and a ratio of two that leaves the smaller ones on the axis.
+_MANY, _FAR_OFF = 1e6, 10
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ def _made(path: Path, header: dict[str, Any], records: list[dict[str, Any]]) -> 
 def perplexities(runs: Sequence[PerplexityRun]) -> list[list[str]]:
     """Return a table: a row for each system, a column for each range of positions."""
     ranges = sorted({(result.start, result.end) for run in runs for result in run.results})
-    table = [["perplexity, 95% interval, tokens", *(f"{start:,} to {end:,}" for start, end in ranges)]]
+    table = [["perplexity by position, 95% interval, tokens", *(f"{start:,} to {end:,}" for start, end in ranges)]]
     for run in runs:
         own = {(result.start, result.end): result for result in run.results}
         table.append([run.label, *(_cell(own.get(place)) for place in ranges)])
@@ -63,15 +67,23 @@ def perplexities(runs: Sequence[PerplexityRun]) -> list[list[str]]:
 def _cell(result: PositionResult | None) -> str:
     if result is None:
         return ""
-    low, high = result.interval
-    return f"{result.perplexity:.2f} [{low:.2f}, {high:.2f}] n={result.count:,}"
+    value, low, high = map(_in_few_digits, (result.perplexity, *result.interval))
+    return f"{value} [{low}, {high}] n={result.count:,}"
+
+
+def _in_few_digits(perplexity: float) -> str:
+    return f"{perplexity:.2f}" if perplexity < _MANY else f"{perplexity:.2e}"
 
 
 def perplexity_curves(runs: Sequence[PerplexityRun], title: str) -> "Figure":
-    """Draw perplexity by position, with intervals.
+    """Draw perplexity by position, with intervals; where one system is far off, in orders of magnitude.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
     lines = [Curve(run.label, [(one.end, one.perplexity, one.interval) for one in run.results]) for run in runs]
-    return draw_curves(lines, title, "up to position", "perplexity")
+    figure = draw_curves(lines, title, "up to position", "perplexity")
+    values = [value for line in lines for _, value, _ in line.points if math.isfinite(value)]
+    if values and max(values) > _FAR_OFF * min(values):
+        figure.axes[0].set_yscale("log")
+    return figure

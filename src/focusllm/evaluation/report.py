@@ -2,10 +2,12 @@
 
 import csv
 import io
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from focusllm.evaluation.intervals import score_interval
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 # What numbers in the names of groups are in, and words that have an order.
 _UNITS = {"": 1, "k": 1000, "K": 1000, "M": 1_000_000}
 _WORDS = {word: place for place, word in enumerate(("easy", "hard", "short", "medium", "long"))}
+# Letters of small print that fit an inch, and inches that a line of it takes.
+_LETTERS_PER_INCH, _LINE_HEIGHT = 13, 0.17
+# Colors come again after ten lines.
+_NUM_COLORS, _STROKES = 10, ("-", "--", ":", "-.")
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,11 @@ class GroupResult:
     def name(self) -> str:
         """The group, to be read."""
         return self.group if isinstance(self.group, str) else f"{self.group:,}"
+
+    @property
+    def full_name(self) -> str:
+        """The same where nothing else says what is counted."""
+        return self.name if isinstance(self.group, str) else f"{self.name} tokens"
 
 
 def by_group(records: Sequence[dict[str, Any]]) -> list[GroupResult]:
@@ -129,10 +140,14 @@ def markdown_table(records: Sequence[dict[str, Any]]) -> str:
 
 
 def as_markdown(table: Sequence[Sequence[str]]) -> str:
-    """Write rows of cells, the first one the head, as a Markdown table; a stroke within a cell ends nothing."""
-    escaped = r"\|"
-    head, *rows = [f"| {' | '.join(cell.replace('|', escaped) for cell in row)} |" for row in table]
+    """Write rows of cells, the first one the head, as a Markdown table."""
+    head, *rows = [f"| {' | '.join(map(in_markdown, row))} |" for row in table]
     return "\n".join([head, "|" + "---|" * len(table[0]), *rows])
+
+
+def in_markdown(text: str) -> str:
+    """Write a text so that strokes in it end no cell of a table, and nothing in it is taken for a tag of HTML."""
+    return re.sub(r"[|<]", r"\\\g<0>", text)
 
 
 def csv_table(runs: "Sequence[Run]", texts: "Sequence[PerplexityRun]") -> str:
@@ -169,11 +184,13 @@ def heat_map(records: Sequence[dict[str, Any]], title: str) -> "Figure":
     """
     lengths = sorted({record["length"] for record in records})
     depths = sorted({record["depth"] for record in records})
-    figure = new_figure(1.6 + 0.9 * len(lengths), 1.8 + 0.35 * len(depths))
+    width = max(1.6 + 0.9 * len(lengths), 4.0)
+    title = fill(title, int(_LETTERS_PER_INCH * width))
+    figure = new_figure(width, 1.8 + 0.35 * len(depths) + _LINE_HEIGHT * title.count("\n"))
     axes = figure.subplots()
     image = axes.imshow(
         [[_mean(records, length, depth) for length in lengths] for depth in depths],
-        vmin=0, vmax=1, aspect="auto", cmap="RdYlGn",
+        vmin=0, vmax=1, aspect="auto", cmap="RdYlBu",
     )  # fmt: skip
     axes.set_xticks(range(len(lengths)), [f"{length:,}" for length in lengths], rotation=45, ha="right")
     axes.set_yticks(range(len(depths)), [f"{depth:.0%}" for depth in depths])
@@ -210,25 +227,34 @@ class Curve:
 
 
 def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -> "Figure":
-    """Draw values over numbers of tokens that double, with their intervals.
+    """Draw values over numbers of tokens that double, with their intervals; the names stand below.
 
     Raises:
         MissingDependencyError: matplotlib is not installed.
     """
-    figure = new_figure(7.0, 3.6)
+    width = 7.0
+    letters = int(_LETTERS_PER_INCH * width)
+    names = [fill(curve.label, letters - 10) for curve in curves]
+    columns = max(letters // (max(map(len, names)) + 10), 1)
+    rows = math.ceil(sum(name.count("\n") + 1 for name in names) / columns)
+    figure = new_figure(width, 3.6 + _LINE_HEIGHT * rows)
     axes = figure.subplots()
-    for curve in curves:
+    for number, (curve, name) in enumerate(zip(curves, names, strict=True)):
         places, values, intervals = zip(*curve.points, strict=True)
-        [line] = axes.plot(places, values, marker="o", label=in_plain_letters(curve.label))
+        strokes = _STROKES[number // _NUM_COLORS % len(_STROKES)]
+        [line] = axes.plot(places, values, marker="o", linestyle=strokes, label=in_plain_letters(name))
         low, high = zip(*intervals, strict=True)
         axes.fill_between(places, low, high, alpha=0.15, color=line.get_color())
+        # The area of a single place has no width.
+        axes.vlines(places, low, high, alpha=0.4, color=line.get_color())
     axes.set_xscale("log", base=2)
     ticks = sorted({place for curve in curves for place, *_ in curve.points})
     axes.set_xticks(ticks, [f"{place:,}" for place in ticks], rotation=45, ha="right")
     axes.set_xlabel(x_name)
     axes.set_ylabel(y_name)
     axes.set_title(in_plain_letters(title), fontsize=10)
-    axes.legend(fontsize=8)
+    # Within the axes, many or long names would hide what they are the names of.
+    figure.legend(fontsize=8, loc="outside lower center", ncols=columns)
     return figure
 
 

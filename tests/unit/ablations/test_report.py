@@ -78,3 +78,19 @@ def test_names_are_no_formulas() -> None:
     named = replace(ABLATION, variants=(Variant("$a_$"), Variant("$b^$ $")), lengths=(100,))
     records = {(variant.name, "passkey", 0): run(1, 0) for variant in named.variants}
     draw_ablation(list(outcomes(named, records))).savefig(io.BytesIO())
+
+
+def test_names_hide_nothing_and_leave_room() -> None:
+    named = replace(
+        ABLATION,
+        variants=(Variant("a" * 100), Variant("one that differs in many a setting, " * 3)),
+        tasks=("passkey", "facts"),
+    )
+    runs = run(1, 0) + run(0, 0, 1, length=200)
+    records = {(variant.name, task, 0): runs for variant in named.variants for task in named.tasks}
+    figure = draw_ablation(list(outcomes(named, records)))
+    figure.savefig(io.BytesIO())
+    (legend,) = figure.legends
+    for axes in figure.axes:
+        assert not axes.get_window_extent().overlaps(legend.get_window_extent())
+        assert axes.get_window_extent().width > 1.5 * figure.dpi

@@ -23,6 +23,12 @@ def saved(tmp_path: Path) -> Path:
     return tmp_path / "adapter"
 
 
+def with_setting(folder: Path, name: str) -> None:
+    record = json.loads((folder / CONFIG_NAME).read_text())
+    record["focus"][name] = 1
+    (folder / CONFIG_NAME).write_text(json.dumps(record))
+
+
 def load_into(base: torch.nn.Module, folder: Path, **changes: object) -> FocusModel:
     model = FocusModel(base, replace(SMALL, **changes)).eval()
     load_adapter(folder, model.adapter, model.base)
@@ -141,6 +147,10 @@ def test_one_flipped_bit_is_found(saved: Path, position: int) -> None:
         (lambda folder: (folder / CONFIG_NAME).write_text("5"), "an? int in place of settings by name"),
         (lambda folder: (folder / CONFIG_NAME).write_text('{"format": "lora"}'), "reads 'focusllm'"),
         (lambda folder: os.truncate(folder / WEIGHTS_NAME, 500), "damaged"),
+        (
+            lambda folder: with_setting(folder, "of_tomorrow"),
+            r"\['of_tomorrow'\].* Update FocusLLM if a newer one made",
+        ),
     ],
 )
 def test_damage_is_one_clear_sentence(saved: Path, damage: object, words: str) -> None:

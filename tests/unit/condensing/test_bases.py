@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from focusllm import FocusModel
 from focusllm.condensing import bases
 from focusllm.condensing.bases import load_base, weights_fingerprint
-from focusllm.errors import DocumentError, InputError, UnsupportedModelError
+from focusllm.errors import ConfigurationError, DocumentError, InputError, UnsupportedModelError
 from tiny import SMALL, random_ids, save_tiny_base, tiny_base, tiny_model
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -58,6 +58,29 @@ def test_a_precision_the_cpu_only_emulates_is_left_to_those_who_ask_for_it(
     base, _ = load_base(str(tmp_path), dtype)
     assert {parameter.dtype for parameter in base.parameters()} == {expected}
     assert ("has no arithmetic for bfloat16" in caplog.text) == (dtype == "auto" and emulated)
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "int8", "nn", "five", torch.uint8])
+def test_what_no_model_computes_in_is_refused(dtype: str | torch.dtype, tmp_path: Path) -> None:
+    save_tiny_base(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"`dtype` must be 'auto', .*; got '.*'\. For fewer bits"):
+        load_base(str(tmp_path), dtype)
+
+
+def test_what_says_no_way_to_quantize_is_refused(tmp_path: Path) -> None:
+    save_tiny_base(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"such as BitsAndBytesConfig, or its fields by name; got '4bit'\."):
+        load_base(str(tmp_path), "auto", quantization="4bit")
+
+
+@pytest.mark.parametrize("token", [97, -1])
+def test_a_bos_token_that_the_base_has_not_is_none(token: int, caplog: pytest.LogCaptureFixture) -> None:
+    """GPT-2's configuration names 50256 whatever the size of the vocabulary."""
+    without, ids = tiny_model("gpt2", bos_token_id=None), torch.tensor([random_ids(90)])
+    assert not caplog.text
+    named = tiny_model("gpt2", bos_token_id=token)
+    assert torch.equal(named(ids).logits, without(ids).logits)
+    assert f"The BOS token, {token}, is none of the base's 97 tokens" in caplog.text
 
 
 def changed(folder: Path, **values: object) -> None:
@@ -143,3 +166,15 @@ def test_weights_that_were_changed_are_others_however_it_was_done(change: Callab
     with torch.set_grad_enabled(change is CHANGES["trained"]):
         change(base)
     assert weights_fingerprint(base) != before
+
+
+def test_a_base_whose_parts_are_compiled_is_the_same() -> None:
+    """What is compiled stands in something that is no part of the model."""
+    base = tiny_base(dtype=torch.float32)
+    before = weights_fingerprint(base)
+    for number, layer in enumerate(base.model.layers):
+        base.model.layers[number] = torch.compile(layer)
+    assert any("_orig_mod" in name for name, _ in base.named_parameters())
+    assert weights_fingerprint(base) == before
+    base.model = torch.compile(base.model)
+    assert weights_fingerprint(base) == before

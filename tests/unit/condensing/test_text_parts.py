@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForImageTextToText
+from transformers import AutoModelForMultimodalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from focusllm import FocusModel
 from focusllm.condensing.bases import load_base
+from focusllm.condensing.families import attention_modules
 from focusllm.errors import UnsupportedModelError
 from tiny import SMALL, random_ids, tiny_base
 
@@ -22,14 +23,21 @@ MULTIMODAL: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma4": ("gemma4_text", {"vision_config": {**VISION, "model_type": "gemma4_vision"}, "audio_config": None}),
     "mistral3": ("mistral", {"vision_config": {**VISION, "model_type": "pixtral"}, "image_token_index": 95}),
     "llava": ("llama", {"vision_config": {**VISION, "model_type": "clip_vision_model"}, "image_token_index": 95}),
+    "voxtral": ("llama", {"audio_config": {**VISION, "num_mel_bins": 8}, "audio_token_id": 95}),
+    "blip-2": (
+        "opt",
+        {"vision_config": VISION, "qformer_config": {**VISION, "vocab_size": 9}, "image_token_index": 95},
+    ),
 }
+# What reads nothing without an image, but has a whole language model inside.
+NEEDS_IMAGES = ("blip-2",)
 
 
 def saved_whole(kind: str, folder: Path) -> Any:
     text, others = MULTIMODAL[kind]
     text_config = tiny_base(text).config.to_dict()
     torch.manual_seed(0)
-    whole = AutoModelForImageTextToText.from_config(CONFIG_MAPPING[kind](text_config=text_config, **others))
+    whole = AutoModelForMultimodalLM.from_config(CONFIG_MAPPING[kind](text_config=text_config, **others))
     whole.save_pretrained(folder)
     return whole.eval()
 
@@ -42,9 +50,9 @@ def test_the_text_part_scores_text_as_the_whole_does(kind: str, tmp_path: Path) 
     assert not any("vision" in name for name, _ in model.named_parameters())
     ids = torch.tensor([random_ids(20)])
     with torch.no_grad(), model.disabled() as base:
-        assert torch.equal(base(ids).logits, whole(input_ids=ids).logits)
+        assert torch.equal(base(ids).logits, (whole.language_model if kind in NEEDS_IMAGES else whole)(ids).logits)
     # Candidates see to it that attention is looked up in the configuration the layers have.
-    assert model.base.config is model.base.get_decoder().layers[0].self_attn.config
+    assert model.base.config is attention_modules(model.base, model.adapter.family)[0].config  # type: ignore[arg-type]
     assert model.generate(torch.tensor([random_ids(90)]), max_new_tokens=3).shape == (1, 93)  # type: ignore[union-attr]
 
 
@@ -60,4 +68,10 @@ def test_an_adapter_of_a_text_part_is_told_by_its_base(tmp_path: Path) -> None:
 def test_a_text_part_that_is_not_supported_is_named(tmp_path: Path) -> None:
     CONFIG_MAPPING["qwen2_vl"]().save_pretrained(tmp_path)
     with pytest.raises(UnsupportedModelError, match="'qwen2_vl_text', is not supported either"):
+        load_base(str(tmp_path), "auto")
+
+
+def test_a_text_part_that_cannot_be_taken_out_is_named(tmp_path: Path) -> None:
+    CONFIG_MAPPING["musicflamingo"]().save_pretrained(tmp_path)
+    with pytest.raises(UnsupportedModelError, match="'qwen2', is none that transformers loads as a model"):
         load_base(str(tmp_path), "auto")

@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig
 
 from focusllm import FocusModel
+from focusllm.decoding.settings import generation_config_for
 from focusllm.errors import ConfigurationError
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
 
@@ -86,3 +87,15 @@ def test_transformers_warns_of_nothing_that_is_right(
 def test_a_number_of_tokens_is_a_whole_number(tokens: Any) -> None:
     with pytest.raises(ConfigurationError, match="`max_new_tokens` must be a whole number of tokens; got"):
         tiny_model().generate(IDS, max_new_tokens=tokens)
+
+
+def test_a_base_that_says_it_has_no_padding_by_a_negative_token_can_be_used() -> None:
+    """As the first Llamas; who gives one of that kind has made a mistake."""
+    base = base_with(pad_token_id=-1, eos_token_id=[5, 6])
+    base.config.pad_token_id = -1
+    model = FocusModel(base, SMALL).eval()
+    for given in (None, GenerationConfig(num_beams=2)):
+        assert model.generate(IDS, generation_config=given, max_new_tokens=2).shape == (2, 42)  # type: ignore[union-attr]
+    assert generation_config_for(base, None, {}, -1).pad_token_id == 5
+    with pytest.raises(ConfigurationError, match="pad_token_id"):
+        model.generate(IDS, pad_token_id=-1)

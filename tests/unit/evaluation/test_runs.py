@@ -40,6 +40,14 @@ def test_intervals_of_scores() -> None:
     assert score_interval(scores.tolist()) == (low, high)
 
 
+def test_a_single_sample_has_no_interval_of_no_width() -> None:
+    assert score_interval([0.4]) == (0.0, 1.0)
+    assert score_interval([1.0]) == wilson_interval(1, 1)
+    for groups in (["a"], ["a", "b"]):
+        scores = [0.75] * len(groups)
+        assert paired_difference(scores, [0.25] * len(groups), groups) == (0.5, (-1.0, 1.0))
+
+
 def test_intervals_of_long_runs_take_little_memory() -> None:
     """The same numbers as in one go, a part at a time."""
     values = np.random.default_rng(3).random(1000)
@@ -247,7 +255,7 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
     write_perplexity(other := tmp_path / "other", [1.0, 1.0, 2.0, 2.0], "ours", stride=16)
     assert len({run.task for run in [*texts, *find_perplexities([other])]}) == 3
     (other / "segments.jsonl").unlink()
-    head, _, *rows = page[page.index("| perplexity,") :].splitlines()[:4]
+    head, _, *rows = page[page.index("| perplexity by") :].splitlines()[:4]
     assert head.split(" | ")[1:] == ["0 to 16", "16 to 32 |"]
     cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}
     assert cells["| ours"][1].startswith(f"{math.exp(2):.2f} [")
