@@ -74,7 +74,9 @@ def ask(
     draw = _sampling(sample, temperature=temperature, top_p=top_p, seed=seed)
     if heatmap is not None:
         _check_heatmap(heatmap)
-    dtype = loading.dtype_for(filter(isdir, names), dtype)
+    indexed = loading.records_of(filter(isdir, names))
+    loading.check_cut([] if texts else indexed, chunk_length)
+    dtype, chunk_kv = loading.as_indexed(indexed, dtype, chunk_kv)
     with shared_work(device) as place:
         focus = loading.load_model(
             model, adapter, dtype, max_parallel_chunks=max_parallel_chunks, **place,

@@ -45,7 +45,9 @@ def chat(
     is_folder = Path(file).is_dir()
     if not is_folder:
         check_readable(Path(file))
-    dtype = loading.dtype_for([file], dtype)
+    indexed = loading.records_of([file] if is_folder else [])
+    loading.check_cut(indexed, chunk_length)
+    dtype, chunk_kv = loading.as_indexed(indexed, dtype, chunk_kv)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
         local_length=local_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,

@@ -2,13 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from focusllm.cli import loading
 from focusllm.cli.progress import reading_bar, say
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, DamageError
+
+if TYPE_CHECKING:
+    from focusllm.documents.manifest import Manifest
 
 
 def index(
@@ -39,7 +42,9 @@ def index(
     """
     folder = _folder(file, output, repair)
     source = None if repair else loading.document(file)
-    dtype = loading.dtype_for([folder], dtype)
+    before = _before(folder, repair)
+    loading.check_cut(before if repair else [], chunk_length)
+    dtype, chunk_kv = loading.as_indexed(before, dtype, chunk_kv)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
     )  # fmt: skip
@@ -73,3 +78,18 @@ def _folder(file: str, output: Path | None, repair: bool) -> Path:
     if not repair and output is None:
         raise ConfigurationError("Say where to keep what is read: --output FOLDER.")
     return Path(file) if output is None else output
+
+
+def _before(folder: Path, repair: bool) -> "list[Manifest]":
+    """Return what a folder says of itself that is to be gone on with or repaired; nothing, where it is to be made."""
+    from focusllm.documents.manifest import MANIFEST_NAME
+
+    if not repair and not (folder / MANIFEST_NAME).is_file():
+        return []
+    try:
+        return loading.records_of([folder])
+    except DamageError:
+        if repair:
+            raise
+        # Indexing again is what mends it.
+        return []
