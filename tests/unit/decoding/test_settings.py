@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig
 
 from focusllm import FocusModel
+from focusllm.decoding.settings import generation_config_for
 from focusllm.errors import ConfigurationError
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
 
@@ -86,3 +87,11 @@ def test_transformers_warns_of_nothing_that_is_right(
 def test_a_number_of_tokens_is_a_whole_number(tokens: Any) -> None:
     with pytest.raises(ConfigurationError, match="`max_new_tokens` must be a whole number of tokens; got"):
         tiny_model().generate(IDS, max_new_tokens=tokens)
+
+
+def test_a_temperature_is_checked_before_anything_is_read_and_may_be_a_whole_number() -> None:
+    base = tiny_base(dtype=torch.float32)
+    with pytest.raises(ConfigurationError, match="`temperature` must be above 0; got 0"):
+        generation_config_for(base, None, {"do_sample": True, "temperature": 0}, 0)
+    found = generation_config_for(base, None, {"do_sample": True, "temperature": 2}, 0).temperature
+    assert (found, type(found)) == (2.0, float)
