@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from focusllm.cli import loading
-from focusllm.cli.progress import reading_bar, say
+from focusllm.cli.progress import advice, reading_bar, say
 from focusllm.errors import ConfigurationError, DamageError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def index(
     max_parallel_chunks: loading.MaxParallelChunks = None,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: loading.Quiet = False,
 ) -> None:
     """Read a file once and keep the result in a folder, to ask it many questions.
 
@@ -45,11 +45,12 @@ def index(
     before = _before(folder, repair)
     loading.check_cut(before if repair else [], chunk_length)
     dtype, chunk_kv = loading.as_indexed(before, dtype, chunk_kv)
-    focus = loading.load_model(
-        model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
-    )  # fmt: skip
+    with advice(not quiet):
+        focus = loading.load_model(
+            model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
+        )  # fmt: skip
     started, tokens_read = time.perf_counter(), 0
-    with reading_bar(is_shown=not quiet) as bar:
+    with advice(not quiet), reading_bar(is_shown=not quiet) as bar:
 
         def move(read: int, total: int) -> None:
             nonlocal tokens_read

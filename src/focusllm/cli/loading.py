@@ -88,6 +88,9 @@ Dtype = Annotated[
 Device = Annotated[
     str | None, typer.Option("--device", help="Device: cpu, cuda, cuda:1, …", show_default="a GPU if there is one")
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but what was asked for: no progress, figures or advice.")
+]
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 
