@@ -104,7 +104,7 @@ def ask(
                 title = f"{question}\n" if len(questions) > 1 else ""
                 typer.echo(title + said + (_spans(answer) if evidence else ""), nl=False)
                 if not quiet:
-                    say(_summary(figures, stats))
+                    say(_summary(figures, stats, evidence and not answer.num_chunks))
         if stats and (tiers := _tiers(documents)):
             say(tiers)
         if heatmap is not None:
@@ -200,7 +200,7 @@ def _figures(answer: "Answer", times: Times) -> dict[str, Any]:
     }
 
 
-def _summary(figures: dict[str, Any], with_memory: bool) -> str:
+def _summary(figures: dict[str, Any], with_memory: bool, lacks_evidence: bool) -> str:
     parts = [
         f"{figures['tokens']:,} tokens in {figures['chunks']:,} chunks",
         f"first token after {figures['seconds_to_first_token']:.1f} s",
@@ -209,4 +209,6 @@ def _summary(figures: dict[str, Any], with_memory: bool) -> str:
         parts.append(f"then {figures['tokens_per_second']:.1f} tokens/s")
     if with_memory:
         parts.append(f"peak memory {figures['peak_memory_bytes'] / 1e9:.2f} GB")
+    if lacks_evidence:
+        parts.append("no evidence, for all of it fits the window")
     return ", ".join(parts)
