@@ -1,7 +1,7 @@
 """Answering questions about documents. Source: ours; what is computed: paper, section 2."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -69,8 +69,8 @@ class Answerer:
         settings: dict[str, Any],
         progress: Progress | None = None,
         seed: int | None = None,
-    ) -> list[Answer]:
-        """Answer questions one after the other; each document is read once.
+    ) -> Iterator[Answer]:
+        """Answer questions one after the other, each when its answer is asked for; each document is read once.
 
         Args:
             source: The document, or several.
@@ -98,17 +98,16 @@ class Answerer:
         if any(sequence.chunks for sequence in sequences):
             longest = self._engine.config.prompt_length(max(map(len, locals_))) + 1
             self._reader.read(documents, longest, progress)
-        answers = []
         for sequence, config in zip(sequences, configs, strict=True):
             with self._engine.turns:
                 row, shares = self._answer(sequence, documents, config, {"seed": seed, **extras})
-            seconds, started = time.perf_counter() - started, time.perf_counter()
+            seconds = time.perf_counter() - started
             text = text_of_answer(self._reader.tokenizer, row, config.stop_strings)
             size = sequence.num_tokens, sequence.num_chunks
             evidence = () if shares is None else evidence_of(documents, shares, self._reader.tokenizer)
             parts = [] if shares is None else (shares / shares.sum(dim=1, keepdim=True)).tolist()
-            answers.append(Answer(text, tuple(row), *size, seconds, evidence, tuple(map(tuple, parts))))
-        return answers
+            yield Answer(text, tuple(row), *size, seconds, evidence, tuple(map(tuple, parts)))
+            started = time.perf_counter()
 
     def _decoding(self, question: Question, settings: dict[str, Any]) -> GenerationConfig:
         """Return how the tokens of an answer are chosen and when to stop."""

@@ -67,8 +67,8 @@ class FocusConfig:
             _require_positive(name, getattr(self, name))
         if not 0 <= self.chunk_overlap < self.chunk_length:
             raise ConfigurationError(
-                f"`chunk_overlap` must be at least 0 and less than `chunk_length` ({self.chunk_length}); "
-                f"got {self.chunk_overlap!r}."
+                f"`chunk_overlap` must be at least 0 and less than `chunk_length`; got an overlap of "
+                f"{self.chunk_overlap!r} with chunks of {self.chunk_length}. Make either fit."
             )
         if self.rank is not None and self.rank < 1:
             raise ConfigurationError(

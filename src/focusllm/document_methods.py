@@ -1,6 +1,6 @@
 """What a model does with documents, whatever computes it: one half of FocusModel, the other deals in tensors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -119,8 +119,20 @@ class DocumentMethods:
             InputError: A document or a question is empty, missing or something else, or a file is not text.
             WindowError: Candidates and question would exceed the base's window.
         """
-        answers = self._answerer.ask(document, listed(question), max_new_tokens, settings, progress, seed)
+        answers = list(self.answers(document, question, max_new_tokens, progress, seed, **settings))
         return answers[0] if is_one(question) else answers
+
+    def answers(
+        self,
+        document: Source | Sequence[Source],
+        questions: Question | Sequence[Question],
+        max_new_tokens: int = 32,
+        progress: Progress | None = None,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> Iterator[Answer]:
+        """Answer questions as :meth:`ask` does, and give each answer as soon as it is there."""
+        return self._answerer.ask(document, listed(questions), max_new_tokens, settings, progress, seed)
 
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
         """Estimate, after a short measurement, what a question about so many tokens costs.

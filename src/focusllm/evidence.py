@@ -86,7 +86,8 @@ def draw_evidence(answer_tokens: Sequence[str], chunk_shares: Sequence[Sequence[
     above.bar(range(len(totals)), totals, width=1.0)
     above.set_ylabel("share in total")
     image = below.imshow(chunk_shares, aspect="auto", vmin=0, cmap="viridis", interpolation="nearest")
-    below.set_yticks(range(rows), [repr(token)[1:-1] for token in answer_tokens], fontsize=8)
+    # Dollars are dollars, and no formula.
+    below.set_yticks(range(rows), [repr(token)[1:-1] for token in answer_tokens], fontsize=8, parse_math=False)
     below.set_xlabel("chunk of the document")
     figure.colorbar(image, ax=below, label="share of attention", location="bottom", aspect=60)
     save_figure(figure, path)

@@ -1,5 +1,6 @@
 """Figures, for those who installed matplotlib."""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,9 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def save_figure(figure: "Figure", path: Path) -> None:
     """Write a figure as a PNG, whole or not at all."""
-    with written_atomically(path) as temporary:
+    with written_atomically(path) as temporary, warnings.catch_warnings():
+        # A character that the font lacks is drawn as a box, of which matplotlib warns once each.
+        warnings.filterwarnings("ignore", message="Glyph ", category=UserWarning)
         figure.savefig(temporary, dpi=120, format="png")
 
 

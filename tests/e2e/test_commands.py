@@ -118,6 +118,8 @@ def test_the_heat_map_shows_every_token_and_chunk(command, book: Path, base: Pat
     assert width > 800
     assert height > 300
     book.write_text("short")
+    run = command("ask", book, "What?", *options, "--evidence")
+    assert (run.status, "no evidence, for all of it fits the window" in run.err) == (0, True)
     run = command("ask", book, "What?", *options, "--heatmap", tmp_path / "none.png")
     assert run.status != 0
     assert "fits the window" in run.err.replace("\n", " ")
@@ -205,6 +207,9 @@ def test_a_damaged_folder_is_refused_and_repaired(command, book: Path, base: Pat
         (("book.txt", "What?", "--adapter", "nowhere"), "No adapter at"),
         (("book.txt", "What?", "--temperature", 0.5), "--temperature would change nothing: add --sample"),
         (("book.txt", "What?", "--seed", 0, "--top-p", 0.5), "--top-p, --seed would change nothing"),
+        (("book.txt", "What?", "--sample", "--temperature", 0), "`temperature` must be above 0"),
+        (("book.txt", "What?", "--quiet", "--stats"), "leave one of the two out"),
+        (("book.txt", "Who", "is", "the", "captain?"), "Put the question in quotation marks: 'Who is the captain?'"),
         (("book.txt", "What?", "--heatmap", "map.jpg"), "ends in .png; got 'map.jpg'"),
         (("book.txt", "What?", "--heatmap", "nowhere/map.png"), "There is no folder 'nowhere'"),
         (("book.txt", "What? " * 100), "the base's window has 512"),
@@ -238,6 +243,10 @@ def test_wrong_use_is_one_clear_sentence(
         (("index", "book.txt", "-o", "book.txt"), "book.txt is a file. Give a folder"),
         (("index", "book.txt", "-o", "book.txt/in"), "'book.txt/in': Not a directory"),
         (("convert", "book.txt", "-o", "book.txt"), "book.txt is not an empty folder"),
+        (
+            ("convert", "book.txt", "-o", "new", "--to", "peft", "--chunk-length", 7),
+            "--chunk-length would change nothing",
+        ),
         (("estimate", "0"), "at least one token"),
         (("ask", "book.txt", "What?", "--model", "cut"), "The base model 'cut' cannot be loaded"),
     ],
@@ -395,6 +404,8 @@ def test_models_check_tries_a_model(command, base: Path, tmp_path: Path) -> None
     run = command("models", "--check", tmp_path)
     assert (run.status, "recurrent state" in run.out) == (1, True)
     assert command("models", "--check", tmp_path / "nothing").status == 1
+    run = command("models", "--check", base, "--names")
+    assert (run.status, "give one of the two" in run.err) == (1, True)
 
 
 @pytest.mark.parametrize("name", ["missing.txt", "."])

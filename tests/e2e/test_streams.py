@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from focusllm.answering import Answerer
 from focusllm.decoding.engine import FocusEngine
+from focusllm.errors import DocumentError
 
 TEXT = "".join(f"Im Jahr {1000 + n} geschah im Tal nichts, 谷では何も起きなかった 🌄. " for n in range(20))
 OPTIONS = ("--chunk-length", 100, "--device", "cpu", "--max-new-tokens", 3)
@@ -177,3 +179,56 @@ def test_a_number_of_tokens_no_window_holds_is_one_sentence(command, base: Path)
     assert (run.status, "the base's window has 512" in run.err) == (1, True)
     run = command("estimate", "²", "--model", base)
     assert (run.status, run.err.startswith("Error: There is no file")) == (1, True)
+
+
+def test_an_interruption_leaves_the_answers_that_are_there(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = ("ask", book, "What?", "And then?", "--model", base, *OPTIONS)
+    first = command(*asked).out.splitlines()[:2]
+    answer, interruptions = Answerer._answer, [None, KeyboardInterrupt()]
+
+    def interrupted_then(*given: Any) -> Any:
+        if (interruption := interruptions.pop(0)) is not None:
+            raise interruption
+        return answer(*given)
+
+    monkeypatch.setattr(Answerer, "_answer", interrupted_then)
+    run = command(*asked)
+    assert (run.status, run.out.splitlines()) == (130, first)
+
+
+def test_a_chat_knows_what_is_no_question_and_ends_its_line(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    typed = io.StringIO("/help\n")
+    monkeypatch.setattr(typed, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", typed)
+    run = command("chat", book, "--model", base, *OPTIONS)
+    assert (run.status, run.out) == (0, "> > \n")
+    assert "There is no command /help. Ask about the document. /evidence" in run.err
+
+
+def test_a_question_that_failed_takes_no_part_of_the_next_answer(
+    command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = command("ask", book, "What?", "--model", base, *OPTIONS).out
+    ask, failures = FocusEngine.ask, [DocumentError("A shard is damaged.")]
+
+    def failed_once(*given: Any, **named: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return ask(*given, **named)
+
+    monkeypatch.setattr(FocusEngine, "ask", failed_once)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("What?\nWhat?\n"))
+    run = command("chat", book, "--model", base, *OPTIONS)
+    assert (run.status, run.out, run.err.count("Error: ")) == (0, wanted, 1)
+
+
+def test_quiet_is_quiet(command, book: Path, base: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = ("ask", book, "What?", "--model", base, *OPTIONS)
+    run = command(*asked, "--quiet")
+    assert (run.status, run.err, caplog.records) == (0, "", [])
+    assert command(*asked).err
+    assert "adapter" in caplog.text

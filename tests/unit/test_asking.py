@@ -12,6 +12,7 @@ from jaxtyping import config as checks
 from tokenizers import normalizers
 
 from focusllm import FocusModel
+from focusllm.answering import Answerer
 from focusllm.errors import ConfigurationError, InputError, WindowError
 from tiny import SMALL, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
@@ -238,3 +239,13 @@ def _fits(model: FocusModel, text: str, history: list[tuple[str, str]]) -> bool:
         except WindowError:
             return False
         return True
+
+
+def test_each_answer_is_there_before_the_next_question_is_asked(
+    asked: FocusModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked_for: list[object] = []
+    answer = Answerer._answer
+    monkeypatch.setattr(Answerer, "_answer", lambda *given: asked_for.append(given) or answer(*given))
+    answers = asked.answers("What? " * 60, ["What?", "And then?"], max_new_tokens=2)
+    assert [len(asked_for) for _ in answers] == [1, 2]

@@ -12,7 +12,7 @@ import typer
 
 from focusllm.cli import loading
 from focusllm.cli.processes import num_processes, shared_work
-from focusllm.cli.progress import Stopwatch, Times, described, in_tiers, reading_bar, say
+from focusllm.cli.progress import Stopwatch, Times, advice, described, in_tiers, reading_bar, say
 from focusllm.cli.streaming import printer_of
 from focusllm.errors import ConfigurationError, InputError
 
@@ -62,7 +62,7 @@ def ask(
         Path | None,
         typer.Option("--heatmap", help="PNG file to draw: which chunks each token of the answer rests on."),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the answer and nothing else.")] = False,
+    quiet: loading.Quiet = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print answer, evidence and figures as JSON.")] = False,
 ) -> None:
     """Answer questions about text files of any length.
@@ -71,11 +71,15 @@ def ask(
     """
     names, questions = _divided(arguments)
     texts = {name: loading.document(name) for name in names if not isdir(name)}
+    if quiet and stats:
+        raise ConfigurationError("--quiet prints no figures, and --stats more of them: leave one of the two out.")
     draw = _sampling(sample, temperature=temperature, top_p=top_p, seed=seed)
     if heatmap is not None:
         _check_heatmap(heatmap)
-    dtype = loading.dtype_for(filter(isdir, names), dtype)
-    with shared_work(device) as place:
+    indexed = loading.records_of(filter(isdir, names))
+    loading.check_cut([] if texts else indexed, chunk_length)
+    dtype, chunk_kv = loading.as_indexed(indexed, dtype, chunk_kv)
+    with advice(not quiet), shared_work(device) as place:
         focus = loading.load_model(
             model, adapter, dtype, max_parallel_chunks=max_parallel_chunks, **place,
             chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh,
@@ -84,26 +88,31 @@ def ask(
         documents = [texts[name] if name in texts else focus.load_document(name) for name in names]
         # A person reads along; what another program reads, and several answers, come as a whole.
         is_live = sys.stdout.isatty() and len(questions) == 1 and not as_json
+        answers = []
         with reading_bar(is_shown=not quiet) as bar:
-            watch = Stopwatch(printer_of(focus, bar.close if bar else lambda: None) if is_live else None)
-            answers = focus.ask(
-                documents, questions, max_new_tokens=max_new_tokens, progress=bar, streamer=watch, **draw
-            )
-        for question, answer, times in zip(questions, answers, watch.rounds, strict=True):
-            figures = _figures(answer, times)
-            if as_json:
-                typer.echo(_as_json(question, answer, figures))
-                continue
-            if not is_live:
-                typer.echo(f"{question}\n{answer.text}" if len(questions) > 1 else answer.text)
-            if evidence:
-                typer.echo("".join(described(span) for span in answer.evidence), nl=False)
-            if not quiet:
-                say(_summary(figures, stats))
+            close = bar.close if bar else lambda: None
+            watch = Stopwatch(printer_of(focus, close) if is_live else None)
+            given = focus.answers(documents, questions, max_new_tokens, bar, streamer=watch, **draw)
+            for question, answer in zip(questions, given, strict=True):
+                close()
+                answers.append(answer)
+                figures = _figures(answer, watch.rounds[-1])
+                if as_json:
+                    typer.echo(_as_json(question, answer, figures))
+                    continue
+                said = "" if is_live else f"{answer.text}\n"
+                title = f"{question}\n" if len(questions) > 1 else ""
+                typer.echo(title + said + (_spans(answer) if evidence else ""), nl=False)
+                if not quiet:
+                    say(_summary(figures, stats, evidence and not answer.num_chunks))
         if stats and (tiers := _tiers(documents)):
             say(tiers)
         if heatmap is not None:
             _draw(heatmap, answers, focus)
+
+
+def _spans(answer: "Answer") -> str:
+    return "".join(described(span) for span in answer.evidence)
 
 
 def _as_json(question: str, answer: "Answer", figures: dict[str, Any]) -> str:
@@ -129,6 +138,9 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
         ending = Path(question).suffix[1:]
         if len(question.split()) == 1 and ending.isascii() and ending.isalnum():
             raise InputError(f"There is no file {question!r}, and it does not look like a question.")
+    words = [question for question in questions if len(question.split()) == 1 and question.isascii()]
+    if len(words) == len(questions) > 1 and not all(word.endswith("?") for word in words):
+        raise InputError(f"Put the question in quotation marks: {' '.join(words)!r}.")
     return names, questions
 
 
@@ -188,7 +200,7 @@ def _figures(answer: "Answer", times: Times) -> dict[str, Any]:
     }
 
 
-def _summary(figures: dict[str, Any], with_memory: bool) -> str:
+def _summary(figures: dict[str, Any], with_memory: bool, lacks_evidence: bool) -> str:
     parts = [
         f"{figures['tokens']:,} tokens in {figures['chunks']:,} chunks",
         f"first token after {figures['seconds_to_first_token']:.1f} s",
@@ -197,4 +209,6 @@ def _summary(figures: dict[str, Any], with_memory: bool) -> str:
         parts.append(f"then {figures['tokens_per_second']:.1f} tokens/s")
     if with_memory:
         parts.append(f"peak memory {figures['peak_memory_bytes'] / 1e9:.2f} GB")
+    if lacks_evidence:
+        parts.append("no evidence, for all of it fits the window")
     return ", ".join(parts)

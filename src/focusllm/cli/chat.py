@@ -1,6 +1,7 @@
 """``focusllm chat``: questions about a document, one after the other."""
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from focusllm.errors import FocusError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
+    from focusllm.documents.manifest import Manifest
 
 _HELP = (
     "Ask about the document. /evidence: where the last answer stands; /new: forget what was said; /quit: leave; "
@@ -40,21 +42,17 @@ def chat(
     Earlier questions and answers are part of every question, as far as
     --local-length and the window allow.
     """
-    from focusllm.documents.text import check_readable
-
-    is_folder = Path(file).is_dir()
-    if not is_folder:
-        check_readable(Path(file))
-    dtype = loading.dtype_for([file], dtype)
+    indexed = _records(file)
+    loading.check_cut(indexed, chunk_length)
+    dtype, chunk_kv = loading.as_indexed(indexed, dtype, chunk_kv)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
         local_length=local_length, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
         focus_share=focus_share,
     )  # fmt: skip
     with reading_bar() as bar:
-        document = focus.load_document(file) if is_folder else focus.index(Path(file), progress=bar)
+        document = focus.load_document(file) if indexed else focus.index(Path(file), progress=bar)
     say(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}")
-    printer = printer_of(focus)
     history: list[tuple[str, str]] = []
     last: Answer | None = None
     for line in _lines():
@@ -64,7 +62,10 @@ def chat(
             history.clear()
         elif line == "/evidence":
             typer.echo(_evidence(last), nl=False)
+        elif line.startswith("/") and len(line.split()) == 1:
+            say(f"There is no command {line}. {_HELP}")
         else:
+            printer = printer_of(focus)
             try:
                 answer = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history, streamer=printer)
             except FocusError as error:
@@ -80,13 +81,29 @@ def chat(
             last = answer
 
 
+def _records(file: str) -> "list[Manifest]":
+    """Return what an indexed document says of itself; nothing of a file, which is checked to be there."""
+    from focusllm.documents.text import check_readable
+
+    if Path(file).is_dir():
+        return loading.records_of([file])
+    check_readable(Path(file))
+    return []
+
+
 def _lines() -> Any:
     """Yield what the user types until the input ends; empty lines are passed over."""
     prompt = "> " if sys.stdin.isatty() else ""
+    if prompt:
+        # Once it is imported, lines can be edited and brought back.
+        with suppress(ImportError):
+            import readline  # noqa: F401
     while True:
         try:
             line = loading.from_standard_input(lambda: input(prompt)).strip()
         except EOFError:
+            if prompt:
+                typer.echo()
             return
         if line:
             yield line

@@ -36,6 +36,8 @@ def convert(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigurationError(f"{output} is not an empty folder; give another for the adapter.")
+    if to == "peft" and chunk_length is not None:
+        raise ConfigurationError("--chunk-length would change nothing: PEFT's format knows no chunks. Leave it out.")
     if to == "peft":
         count = _to_peft(source, output, model, dtype)
         use = "Load it with peft.PeftModel.from_pretrained, and call the model with alora_offsets=[1] for every row."

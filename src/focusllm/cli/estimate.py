@@ -1,13 +1,18 @@
 """``focusllm estimate``: what reading will cost."""
 
+from os.path import exists, isdir
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from focusllm.cli import loading
 from focusllm.cli.progress import in_tiers
 from focusllm.errors import ConfigurationError, InputError
+
+if TYPE_CHECKING:
+    from focusllm.documents.manifest import Manifest
+    from focusllm.model import FocusModel
 
 # Ways of decoding that are cheaper than the adapter's own.
 POLICIES: tuple[dict[str, Any], ...] = (
@@ -23,7 +28,8 @@ def estimate(
         str,
         typer.Argument(
             metavar="FILE|TOKENS",
-            help="A text file, a folder made by `focusllm index`, or a number of tokens; K for 1,024.",
+            help="A text file, a folder made by `focusllm index`, '-' for standard input, or a number of tokens; K for "
+            "1,024.",
         ),
     ],
     model: loading.Model = None,
@@ -41,15 +47,18 @@ def estimate(
 
     A few chunks are run to measure speeds; the document itself is not read.
     """
-    from focusllm.documents.text import text_of
-
-    number, dtype = _number(document), loading.dtype_for([document], dtype)
+    source = _source(document)
+    cut: dict[str, Any] = {"chunk_length": chunk_length}
+    if not isinstance(source, int | str | Path):
+        dtype, chunk_kv = loading.as_indexed([source], dtype, chunk_kv)
+        # With a length of its own: what it would cost to index the text again.
+        if chunk_length is None:
+            cut = {"chunk_length": source.chunk_length, "chunk_overlap": source.chunk_overlap}
     focus = loading.load_model(
-        model, adapter, dtype, device, max_parallel_chunks,
-        chunk_length=chunk_length, chunk_kv=chunk_kv, local_refresh=local_refresh, candidate_refresh=candidate_refresh,
-        focus_share=focus_share,
+        model, adapter, dtype, device, max_parallel_chunks, **cut, chunk_kv=chunk_kv, local_refresh=local_refresh,
+        candidate_refresh=candidate_refresh, focus_share=focus_share,
     )  # fmt: skip
-    num_tokens = len(focus.encode(text_of(Path(document)))) if number is None else number
+    num_tokens = _num_tokens(source, focus)
     found = focus.estimate(num_tokens)
     hint = " (see focusllm index)" if found.tier_bytes["folder"] else ""
     rows = {
@@ -71,14 +80,21 @@ def estimate(
         typer.echo(f"{name:{width}} {value}")
 
 
-def _number(document: str) -> int | None:
-    """Return the number of tokens that was given, or that an indexed document has; ``None`` where a file was given."""
-    from focusllm.documents.manifest import read_manifest
-
+def _source(document: str) -> "int | Manifest | str | Path":
+    """Return what is to be estimated: a number of tokens, an indexed document, the text of standard input or a file."""
     try:
         return loading.parse_length(document)
     except ConfigurationError:
-        path = Path(document)
-        if not path.exists():
+        if isdir(document):
+            return loading.records_of([document])[0]
+        if document != "-" and not exists(document):
             raise InputError(f"There is no file {document!r}, and it is not a number of tokens.") from None
-        return read_manifest(path).num_tokens if path.is_dir() else None
+        return loading.document(document)
+
+
+def _num_tokens(source: "int | Manifest | str | Path", focus: "FocusModel") -> int:
+    from focusllm.documents.text import text_of
+
+    if isinstance(source, str | Path):
+        return len(focus.encode(text_of(source)))
+    return source if isinstance(source, int) else source.num_tokens

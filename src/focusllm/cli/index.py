@@ -2,13 +2,16 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from focusllm.cli import loading
-from focusllm.cli.progress import reading_bar, say
-from focusllm.errors import ConfigurationError
+from focusllm.cli.progress import advice, reading_bar, say
+from focusllm.errors import ConfigurationError, DamageError
+
+if TYPE_CHECKING:
+    from focusllm.documents.manifest import Manifest
 
 
 def index(
@@ -27,7 +30,7 @@ def index(
     max_parallel_chunks: loading.MaxParallelChunks = None,
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
+    quiet: loading.Quiet = False,
 ) -> None:
     """Read a file once and keep the result in a folder, to ask it many questions.
 
@@ -39,12 +42,15 @@ def index(
     """
     folder = _folder(file, output, repair)
     source = None if repair else loading.document(file)
-    dtype = loading.dtype_for([folder], dtype)
-    focus = loading.load_model(
-        model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
-    )  # fmt: skip
+    before = _before(folder, repair)
+    loading.check_cut(before if repair else [], chunk_length)
+    dtype, chunk_kv = loading.as_indexed(before, dtype, chunk_kv)
+    with advice(not quiet):
+        focus = loading.load_model(
+            model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
+        )  # fmt: skip
     started, tokens_read = time.perf_counter(), 0
-    with reading_bar(is_shown=not quiet) as bar:
+    with advice(not quiet), reading_bar(is_shown=not quiet) as bar:
 
         def move(read: int, total: int) -> None:
             nonlocal tokens_read
@@ -73,3 +79,18 @@ def _folder(file: str, output: Path | None, repair: bool) -> Path:
     if not repair and output is None:
         raise ConfigurationError("Say where to keep what is read: --output FOLDER.")
     return Path(file) if output is None else output
+
+
+def _before(folder: Path, repair: bool) -> "list[Manifest]":
+    """Return what a folder says of itself that is to be gone on with or repaired; nothing, where it is to be made."""
+    from focusllm.documents.manifest import MANIFEST_NAME
+
+    if not repair and not (folder / MANIFEST_NAME).is_file():
+        return []
+    try:
+        return loading.records_of([folder])
+    except DamageError:
+        if repair:
+            raise
+        # Indexing again is what mends it.
+        return []

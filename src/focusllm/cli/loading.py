@@ -13,6 +13,7 @@ from focusllm.errors import ConfigurationError, InputError
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
 
+    from focusllm.documents.manifest import Manifest
     from focusllm.model import FocusModel
 
 Model = Annotated[
@@ -87,6 +88,9 @@ Dtype = Annotated[
 Device = Annotated[
     str | None, typer.Option("--device", help="Device: cpu, cuda, cuda:1, …", show_default="a GPU if there is one")
 ]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but what was asked for: no progress, figures or advice.")
+]
 
 _DTYPES = ("auto", "bfloat16", "float16", "float32")
 
@@ -118,17 +122,40 @@ def from_standard_input(read: Callable[[], str]) -> str:
         raise InputError(f"Standard input is not UTF-8 text ({error.reason}); FocusLLM reads text.") from error
 
 
-def dtype_for(folders: Iterable[str | Path], dtype: str) -> str:
-    """Return the precision to load a base in: where it is left open, that of indexed documents.
+def records_of(folders: Iterable[str | Path]) -> "list[Manifest]":
+    """Return what folders of indexed documents say of themselves, before a model is loaded.
+
+    Raises:
+        DocumentError: One holds no document, or is damaged.
+    """
+    from focusllm.documents.manifest import read_manifest
+
+    return [read_manifest(Path(folder)) for folder in folders]
+
+
+def as_indexed(records: "Iterable[Manifest]", dtype: str, chunk_kv: str | None) -> tuple[str, str | None]:
+    """Return the precision to load a base in and how keys and values are kept: left open, as indexed documents have it.
 
     A document can then be asked on a machine that would choose another precision by itself.
     """
-    if dtype != "auto":
-        return dtype
-    from focusllm.documents.manifest import MANIFEST_NAME, read_manifest
+    for identity in (record.identity for record in records):
+        dtype = identity.dtype if dtype == "auto" and identity.dtype in _DTYPES else dtype
+        chunk_kv = chunk_kv or identity.chunk_kv
+    return dtype, chunk_kv
 
-    manifests = [read_manifest(Path(folder)) for folder in folders if (Path(folder) / MANIFEST_NAME).is_file()]
-    return next((manifest.identity.dtype for manifest in manifests if manifest.identity.dtype in _DTYPES), dtype)
+
+def check_cut(records: "Iterable[Manifest]", chunk_length: int | None) -> None:
+    """Refuse a length of chunks for documents that have been cut already.
+
+    Raises:
+        ConfigurationError: It is not the one they were cut by.
+    """
+    for record in records:
+        if chunk_length not in (None, record.chunk_length):
+            raise ConfigurationError(
+                f"{record.name} was indexed in chunks of {record.chunk_length}, so --chunk-length {chunk_length} would "
+                f"change nothing: leave it out, or index the text into another folder."
+            )
 
 
 def load_model(

@@ -6,6 +6,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from focusllm.errors import ConfigurationError
+
 
 def models(
     names: bool = typer.Option(False, "--names", help="Print only the names of the supported ones, one per line."),
@@ -23,6 +25,8 @@ def models(
     from focusllm.condensing.family_table import FAMILIES, REFUSED
 
     if check is not None:
+        if names:
+            raise ConfigurationError("--names lists architectures, and --check tries one: give one of the two.")
         _check(check)
         return
 

@@ -1,5 +1,6 @@
 """Progress and timing of a reading, for people; both go to standard error."""
 
+import logging
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,18 @@ ERRORS = Console(stderr=True)
 def say(text: str) -> None:
     """Tell the user something beside the output: in one line, and names of files as they are, brackets and all."""
     ERRORS.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def advice(is_shown: bool) -> Iterator[None]:
+    """Have the library give no advice in the ``with`` block, unless it is to be shown."""
+    logger = logging.getLogger("focusllm")
+    level = logger.level
+    logger.setLevel(level if is_shown else logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @dataclass(frozen=True)

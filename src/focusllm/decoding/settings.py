@@ -96,6 +96,14 @@ def _check_ranges(config: GenerationConfig, named: set[str]) -> None:
             f"Decoding by {config.get_generation_mode().value} is not supported; use greedy decoding, "
             f"sampling or beams (`do_sample`, `num_beams`)."
         )
+    if config.do_sample and config.temperature is not None:
+        if not isinstance(config.temperature, int | float) or not config.temperature > 0:
+            raise ConfigurationError(
+                f"`temperature` must be above 0; got {config.temperature}. For the likeliest token every time, do not "
+                f"sample."
+            )
+        # transformers takes no whole numbers for one.
+        config.temperature = float(config.temperature)
     if config.top_p is not None and not 0 < config.top_p <= 1:
         raise ConfigurationError(f"`top_p` must be above 0 and at most 1; got {config.top_p}.")
     if config.num_beams is not None and config.num_beams < 1:

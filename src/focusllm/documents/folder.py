@@ -6,6 +6,7 @@ that whatever is cut short goes on from there. A shard is read whole and checked
 Keys and values tell as much as the text itself: only the owner may read the files.
 """
 
+import re
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,6 +29,9 @@ TOKENS_NAME = "tokens.safetensors"
 TEXT_NAME = "text.txt"
 # Of a shard, about: enough for a disk to be busy, few enough for processes to share a document's shards among them.
 _SHARD_BYTES = 64 * 2**20
+# Names of a document's files, and of the beginnings of them that a run leaves behind when it is cut.
+_NAMES = rf"({re.escape(MANIFEST_NAME)}|{re.escape(TOKENS_NAME)}|{re.escape(TEXT_NAME)}|shard-\d+-\d+\.safetensors)"
+_OURS = re.compile(rf"{_NAMES}|\.{_NAMES}\..+")
 _CURE = "`focusllm index --repair` reads anew what is damaged or missing; the rest is kept."
 
 
@@ -103,18 +107,16 @@ class DocumentFolder:
         needed = {shard.file for shard in self._manifest.shards()}
         needed |= {MANIFEST_NAME, TOKENS_NAME} | ({TEXT_NAME} if self._document.text is not None else set())
         for file in self._path.iterdir():
-            if _is_ours(file) and file.name not in needed:
+            if _OURS.fullmatch(file.name) and file.name not in needed:
                 file.unlink()
 
     def _kept_batches(self) -> list[list[Shard]]:
         """Return the shards of an earlier run whose chunks the document still has."""
-        if not (self._path / MANIFEST_NAME).exists():
-            # What a run leaves behind that was cut before its first manifest is ours.
-            if not all(map(_is_ours, self._path.iterdir())):
-                raise DocumentError(f"{self._path} is not empty and holds no document. Give another folder.")
+        manifest = self._manifest_before()
+        if manifest is None:
+            self._check_holds_nothing_else()
             return []
         try:
-            manifest = read_manifest(self._path)
             tokens = _read_tokens(self._path, manifest)[0]
         except DamageError:
             # Which chunks the shards hold cannot be told any more: all are read again.
@@ -133,6 +135,20 @@ class DocumentFolder:
             return is_same and _is_whole(self._path / shard.file, shard.checksum)
 
         return [batch for batch in manifest.batches if all(map(holds, batch))]
+
+    def _manifest_before(self) -> Manifest | None:
+        try:
+            return read_manifest(self._path) if (self._path / MANIFEST_NAME).exists() else None
+        except DamageError:
+            return None
+
+    def _check_holds_nothing_else(self) -> None:
+        """Refuse a folder of something else; what is left of a run that was cut, or damaged, is ours."""
+        names = {file.name for file in self._path.iterdir()}
+        # Tokens are written first: a text or a manifest that stands without them is somebody's own.
+        is_begun = TOKENS_NAME in names or not names & {TEXT_NAME, MANIFEST_NAME}
+        if not is_begun or not all(map(_OURS.fullmatch, names)):
+            raise DocumentError(f"{self._path} is not empty and holds no document. Give another folder.")
 
     def _write_shard(self, batch: ChunkBatch, start: int, end: int) -> Shard:
         numbers = [number for _, number in batch.rows[start:end]]
@@ -209,11 +225,6 @@ def _opened(path: Path, identity: Identity) -> tuple[FocusDocument, Manifest]:
         text = _checked_bytes(path / TEXT_NAME, manifest.text_checksum).decode("utf-8")
     cut = (manifest.chunk_length, manifest.chunk_overlap)
     return FocusDocument(manifest.name, token_ids, *cut, identity, text, starts), manifest
-
-
-def _is_ours(file: Path) -> bool:
-    """Say whether a file is a document's, or the beginning of one that was being written."""
-    return file.name.removeprefix(".").startswith((MANIFEST_NAME, TOKENS_NAME, TEXT_NAME, "shard-"))
 
 
 def _kind(of: Manifest | FocusDocument) -> str:

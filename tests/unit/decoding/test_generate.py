@@ -81,7 +81,8 @@ def test_the_streamer_is_handed_the_prompt_and_then_every_token() -> None:
     ("settings", "words"),
     [
         ({"temperature": 0.5}, "do_sample=True"),
-        ({"do_sample": True, "temperature": 0.0}, "temperature"),
+        ({"do_sample": True, "temperature": 0.0}, "`temperature` must be above 0"),
+        ({"do_sample": True, "temperature": float("nan")}, "`temperature` must be above 0"),
         ({"do_sample": True, "top_p": 2.0}, "`top_p` must be"),
         ({"max_new_tokens": 0}, "max_new_tokens"),
         ({"prompt_lookup_num_tokens": 2}, "use greedy decoding"),

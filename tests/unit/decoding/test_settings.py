@@ -99,3 +99,11 @@ def test_a_base_that_says_it_has_no_padding_by_a_negative_token_can_be_used() ->
     assert generation_config_for(base, None, {}, -1).pad_token_id == 5
     with pytest.raises(ConfigurationError, match="pad_token_id"):
         model.generate(IDS, pad_token_id=-1)
+
+
+def test_a_temperature_is_checked_before_anything_is_read_and_may_be_a_whole_number() -> None:
+    base = tiny_base(dtype=torch.float32)
+    with pytest.raises(ConfigurationError, match="`temperature` must be above 0; got 0"):
+        generation_config_for(base, None, {"do_sample": True, "temperature": 0}, 0)
+    found = generation_config_for(base, None, {"do_sample": True, "temperature": 2}, 0).temperature
+    assert (found, type(found)) == (2.0, float)

@@ -349,3 +349,19 @@ def test_the_text_and_its_lines_come_back(tmp_path: Path) -> None:
     (tmp_path / "text.txt").write_text(text.replace("first", "other"))
     with pytest.raises(DocumentError, match=r"text\.txt is damaged"):
         model.load_document(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["text.txt", "manifest.json", "shard-notes.md", "tokens.safetensors.bak"])
+def test_a_file_that_is_only_called_like_ours_is_left_alone(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("{}")
+    with pytest.raises(DocumentError, match="holds no document"):
+        tiny_model().index(TEXT, tmp_path)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "{}")]
+
+
+def test_a_file_beside_a_document_s_is_left_alone(tmp_path: Path) -> None:
+    model = small_batches()
+    model.index(TEXT, tmp_path)
+    (tmp_path / "text.txt.bak").write_text("mine")
+    model.index(TEXT, tmp_path)
+    assert (tmp_path / "text.txt.bak").read_text() == "mine"
