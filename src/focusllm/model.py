@@ -14,6 +14,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answerer
 from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
+from focusllm.chunking import check_vocabulary
 from focusllm.condensing.adapter_files import adapter_folder, load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
@@ -116,11 +117,13 @@ class FocusModel(DocumentMethods, nn.Module):
 
         Raises:
             ConfigurationError: A name is unknown, a value out of range, or the change would need another adapter.
+            InputError: A token of `static_prompt` is not in the base's vocabulary.
         """
         settings = self.config.changed(changes)
         for name in ("rank", "candidate_projections"):
             if getattr(settings, name) != getattr(self.config, name):
                 raise ConfigurationError(f"`{name}` belongs to the adapter; make or load a model with another one.")
+        check_vocabulary(settings.static_prompt, self._engine.vocabulary)
         self._engine.config = settings
         return self
 

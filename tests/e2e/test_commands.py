@@ -162,6 +162,9 @@ def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path
     assert "4,096 tokens in 41 chunks" in command("estimate", "4K", "--model", base, *OPTIONS).out
     assert "MB on the device" in run.out
     assert "--local-refresh cached --candidate-refresh 16 --focus-share 0.99" in run.out
+    # What the bundled adapter does by itself is said once.
+    assert re.search(r"--local-refresh cached +\d", run.out)
+    assert not re.search(r"--local-refresh cached +\d", command("estimate", "1K").out)
     book.write_text(TEXT[:3000])
     assert "3,000 tokens in 30 chunks" in command("estimate", book, "--model", base, *OPTIONS).out
     folder = book.with_name("indexed")

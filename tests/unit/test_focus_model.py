@@ -94,6 +94,8 @@ def test_others_wait_while_the_candidate_projections_are_taken_out() -> None:
 
 
 def test_settings_of_the_adapter_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(InputError, match="Token 900 is not in the base's vocabulary"):
+        tiny_model().configure(static_prompt=(5, 900), candidate_refresh=0)
     with pytest.raises(ConfigurationError, match="`rank` belongs to the adapter"):
         tiny_model().configure(rank=4)
     assert tiny_model().configure(chunk_length=7).config.chunk_length == 7

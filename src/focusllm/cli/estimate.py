@@ -70,11 +70,12 @@ def estimate(
         "each further token": f"{found.next_token_seconds:,.3f} s",
     }
     if (local_refresh, candidate_refresh, focus_share) == (None, None, None):
-        own = {"candidate_refresh": focus.config.candidate_refresh, "focus_share": focus.config.focus_share}
+        own = focus.config
         for policy in POLICIES:
             named = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in policy.items())
-            seconds = focus.configure(**{**own, **policy}).estimate(num_tokens).next_token_seconds
-            rows[f"  {named}"] = f"{seconds:,.3f} s"
+            if (other := own.changed(policy)) != own:
+                seconds = focus.configure(**other.to_dict()).estimate(num_tokens).next_token_seconds
+                rows[f"  {named}"] = f"{seconds:,.3f} s"
     width = max(map(len, rows)) + 1
     for name, value in rows.items():
         typer.echo(f"{name:{width}} {value}")
