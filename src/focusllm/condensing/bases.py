@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from operator import itemgetter
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import torch
@@ -252,6 +253,19 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
         rules.no_padding()
     text = json.dumps(sorted(tokenizer.get_vocab().items())) if rules is None else rules.to_str()
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Check that a tokenizer, where there is one, is a loaded one of transformers'.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase | None):
+        raise ConfigurationError(
+            f"`tokenizer` must be one of transformers', such as AutoTokenizer.from_pretrained loads; got "
+            f"{shortened(tokenizer)} ({type(tokenizer).__name__})."
+        )
 
 
 def bos_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:
