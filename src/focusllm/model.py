@@ -85,8 +85,10 @@ class FocusModel(DocumentMethods, nn.Module):
         """Load a base and an adapter; without arguments, those that ship inside the package.
 
         Args:
-            base: Name or path, as for transformers; ``"bundled"`` is the base inside the package.
-            adapter: Folder of an adapter, or its name on the Hugging Face Hub; without one, candidates are what the
+            base: Path, or name on the Hugging Face Hub, with ``@revision`` (``"owner/name@v2"``) for a branch, tag or
+                commit; ``"bundled"`` is the base inside the package. Downloads follow ``HF_TOKEN``, ``HF_HOME`` and
+                ``HF_HUB_OFFLINE``.
+            adapter: Folder of an adapter, or its name on the Hub, likewise; without one, candidates are what the
                 base itself computes at the last token, from where training starts.
             config: Settings that differ from the adapter's own, by name, or all settings.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic

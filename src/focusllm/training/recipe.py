@@ -32,7 +32,8 @@ class DataSettings:
         kind: ``facts`` (generated), ``continuation`` or ``reconstruction`` (of text), or ``records``.
         share: Its weight among the sources: how many samples come from it.
         files: Files and globs, relative to the recipe's folder; by default the text of the Python installation.
-        dataset: A data set on the Hugging Face Hub, or the folder of one, in place of files; it is streamed.
+        dataset: A data set on the Hugging Face Hub (with ``@revision``, if need be), or the folder of one, in place
+            of files; it is streamed.
         subset: Its subset (``name`` in the library ``datasets``).
         split: Its split.
         limit: Use only so many of its first texts or records.
@@ -92,15 +93,15 @@ class Recipe:
     """Everything a training run is made from.
 
     Attributes:
-        base: Name or path of the base model.
+        base: Path of the base model, or its name on the Hub, with ``@revision`` for a branch, tag or commit.
         output: Folder of the run: adapter, checkpoints and loss log.
         steps: Optimizer steps.
         folder: The folder that relative paths of files start from: the recipe's own.
         seed: Seed of the draws and of new parameters.
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
         quantization: How to quantize the base: fields of transformers' ``quantization_config``.
-        adapter: Folder of the adapter to start from, or its name on the Hub, or ``bundled``; ``None`` for fresh
-            projections.
+        adapter: Folder of the adapter to start from, or its name on the Hub (like ``base``), or ``bundled``; ``None``
+            for fresh projections.
         start: What fresh projections start as: ``"base"``, copies of the base's own (the paper's), or ``"copy"``:
             in the upper layers, values that hand on what a candidate has found (ours), which shortens training.
         focus: The method's settings.
