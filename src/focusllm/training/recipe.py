@@ -148,6 +148,29 @@ class Recipe:
         if not self.data:
             raise ConfigurationError("`data` is empty; name at least one source, such as {kind: facts}.")
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], folder: str | Path = ".") -> "Recipe":
+        """Build a recipe from plain values by their names, as they stand in a file.
+
+        Args:
+            values: The settings; see docs/training.md.
+            folder: The folder that relative paths of files start from.
+
+        Raises:
+            ConfigurationError: A name is not a setting, one is missing, or a value is of another kind or out of range.
+        """
+        values = dict(values)
+        if isinstance(output := values.get("output"), str | Path):
+            # As the Trainer does: or half of a run would be in a folder that is called `~`.
+            values["output"] = str(Path(output).expanduser())
+        if "focus" in values:
+            values["focus"] = build_settings(FocusConfig, values["focus"], "focus")
+        if "draws" in values:
+            values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in _listed(values["draws"])]
+        if "data" in values:
+            values["data"] = [build_settings(DataSettings, entry, "data") for entry in _listed(values["data"])]
+        return build_settings(cls, values, "the recipe", folder=Path(folder))
+
 
 def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
     """Read a recipe.
@@ -166,21 +189,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     by_name = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
     for name, value in by_name:
         override(values, name, value)
-    return _recipe(values, path.parent)
-
-
-def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
-    values = dict(values)
-    if isinstance(output := values.get("output"), str):
-        # As the Trainer does: or half of a run would be in a folder that is called `~`.
-        values["output"] = str(Path(output).expanduser())
-    if "focus" in values:
-        values["focus"] = build_settings(FocusConfig, values["focus"], "focus")
-    if "draws" in values:
-        values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in _listed(values["draws"])]
-    if "data" in values:
-        values["data"] = [build_settings(DataSettings, entry, "data") for entry in _listed(values["data"])]
-    return build_settings(Recipe, values, "the recipe", folder=folder)
+    return Recipe.from_dict(values, path.parent)
 
 
 def _listed(entries: Any) -> list[Any]:
