@@ -274,12 +274,13 @@ class FocusModel(DocumentMethods, nn.Module):
         read_published(state_dict, self.adapter, self.config)
 
     @contextmanager
-    def disabled(self) -> Iterator[PreTrainedModel]:
+    def disabled(self) -> Iterator[Any]:
         """Give the untouched base for the ``with`` block; other threads wait for its end."""
+        # Any, here and below: in transformers' own type hints, a PreTrainedModel has no `generate` to call.
         with self._engine.turns, self.adapter.detached():
             yield self.base
 
-    def detach(self) -> PreTrainedModel:
+    def detach(self) -> Any:
         """Take the candidate projections out and return the base, which computes what it did before.
 
         Its parameters stay frozen; ``requires_grad_()`` makes them trainable. ``model.adapter.attach()`` puts the
