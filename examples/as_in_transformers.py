@@ -23,7 +23,7 @@ def main() -> None:
 
     model = FocusModel.from_pretrained()
     tokenizer: Any = model.tokenizer
-    prompt = options.text.read_text() + model.config.question_template.format(question=options.question)
+    prompt = options.text.read_text() + model.config.question_template.replace("{question}", options.question)
     input_ids = torch.tensor([model.encode(prompt)])
     print(f"{input_ids.shape[1]:,} tokens, a window of {model.window:,}")
 

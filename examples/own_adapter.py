@@ -7,22 +7,19 @@ same call resumes from its newest checkpoint.
 """
 
 import argparse
-import tempfile
 from pathlib import Path
 
-import yaml
-
 from focusllm import FocusModel
-from focusllm.training.recipe import read_recipe
+from focusllm.training.recipe import Recipe
 from focusllm.training.run import train
 
 
-def recipe_of(options: argparse.Namespace) -> dict[str, object]:
+def recipe_of(options: argparse.Namespace) -> Recipe:
     """Return the recipe: both losses of the paper, and facts hidden in the texts with questions about them."""
-    texts = str(Path(options.texts).absolute())
-    return {
+    texts = options.texts
+    settings = {
         "base": options.base,
-        "output": str(options.output.absolute()),
+        "output": options.output,
         "steps": options.steps,
         "start": "copy",
         "focus": {"chunk_length": options.chunk_length, "local_length": 256, "dynamic_prompt_length": 64},
@@ -34,6 +31,7 @@ def recipe_of(options: argparse.Namespace) -> dict[str, object]:
         ],
         "arguments": {"learning_rate": 1.0e-3, "warmup_steps": min(50, options.steps)},
     }
+    return Recipe.from_dict(settings)
 
 
 def main() -> None:
@@ -49,10 +47,7 @@ def main() -> None:
     parser.add_argument("--row-tokens", type=int, default=8192, help="Tokens of chunks per step.")
     options = parser.parse_args()
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "recipe.yaml"
-        path.write_text(yaml.safe_dump(recipe_of(options)))
-        adapter = train(read_recipe(path))
+    adapter = train(recipe_of(options))
     model = FocusModel.from_pretrained(options.base, adapter)
     text = "".join(path.read_text() for path in sorted(Path().glob(options.texts)))
     print(model.ask(text, "What is the name of the author?").text)

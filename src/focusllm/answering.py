@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -47,7 +47,8 @@ class Answer:
     num_chunks: int
     seconds: float
     evidence: tuple[Evidence, ...] = ()
-    chunk_shares: tuple[tuple[float, ...], ...] = ()
+    # As many numbers as tokens times chunks, which nobody would read.
+    chunk_shares: tuple[tuple[float, ...], ...] = field(default=(), repr=False)
 
 
 class Answerer:

@@ -131,9 +131,9 @@ class FocusConfig:
         """Return the settings as plain values, for JSON."""
         return json.loads(json.dumps(asdict(self)))
 
-    def changed(self, changes: Mapping[str, Any]) -> "FocusConfig":
+    def changed(self, changes: Any) -> "FocusConfig":
         """Return the settings with some of them changed; see :meth:`from_dict` for what is refused."""
-        return self.from_dict({**self.to_dict(), **changes})
+        return self.from_dict({**self.to_dict(), **changes} if isinstance(changes, Mapping) else changes)
 
     @classmethod
     def from_dict(cls, values: Any) -> "FocusConfig":

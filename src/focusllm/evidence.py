@@ -1,7 +1,7 @@
 """What an answer rests on: the chunks whose candidates were attended to while it was decoded. Source: ours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxtyping import Float
@@ -30,7 +30,8 @@ class Evidence:
     """
 
     document: str
-    text: str
+    # Thousands of words; an answer is shown with several of them.
+    text: str = field(repr=False)
     first_token: int
     first_line: int | None
     first_page: int | None

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from enum import Enum
+from reprlib import repr as shortened
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -30,7 +31,9 @@ def build_settings(kind: Any, values: Any, place: str, /, **own: Any) -> Any:
     known = [field for field in fields(kind) if field.name not in own]
     names = [field.name for field in known]
     if not isinstance(values, Mapping):
-        raise ConfigurationError(f"Settings are given by name in {place}, such as `{names[0]}: …`; got {values!r}.")
+        raise ConfigurationError(
+            f"Settings are given by name in {place}, such as `{names[0]}: …`; got {shortened(values)}."
+        )
     unknown = sorted(set(values) - set(names), key=str)
     if unknown:
         raise ConfigurationError(f"Unknown settings {unknown} in {place}. Accepted are {names}.")

@@ -17,7 +17,7 @@ from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
 from focusllm.chunking import check_vocabulary
 from focusllm.condensing.adapter_files import adapter_folder, load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
-from focusllm.condensing.bases import bos_token_id_of, load_base, pad_token_id_of
+from focusllm.condensing.bases import bos_token_id_of, check_tokenizer, load_base, pad_token_id_of
 from focusllm.condensing.published import read_published
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
@@ -36,30 +36,37 @@ class FocusModel(DocumentMethods, nn.Module):
     Args:
         base: A loaded transformers causal language model of a supported family. Its attention projections are
             swapped in place; :meth:`detach` undoes that.
-        config: The method's settings; the paper's by default.
+        config: The method's settings, or those that differ from the paper's, by name.
         tokenizer: Needed for text, but not for token ids.
         max_parallel_chunks: How many chunks go through the base at once; ``None``: as many as memory allows.
         process_group: Processes (torch.distributed) that make the same calls; each reads its share of the chunks.
 
     Raises:
         UnsupportedModelError: The base is no causal language model, or its architecture is not supported.
-        ConfigurationError: It carries candidate projections already, or is spread over several devices.
+        ConfigurationError: It carries candidate projections already, or is spread over several devices; or a setting
+            is unknown or out of range, or the tokenizer is none of transformers'.
     """
 
     def __init__(
         self,
         base: PreTrainedModel,
-        config: FocusConfig | None = None,
+        config: FocusConfig | Mapping[str, Any] | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
         max_parallel_chunks: int | None = None,
         process_group: ProcessGroup | None = None,
     ) -> None:
         super().__init__()
-        self.base, self.tokenizer = base, tokenizer
-        settings = config or FocusConfig()
+        check_tokenizer(tokenizer)
+        self.base, self._tokenizer = base, tokenizer
+        settings = _settings(config, FocusConfig())
         self.adapter = CandidateAdapter(base, settings)
-        bos = bos_token_id_of(base, tokenizer)
-        self._engine = FocusEngine(base, self.adapter, settings, bos, max_parallel_chunks, process_group)
+        try:
+            bos = bos_token_id_of(base, tokenizer)
+            self._engine = FocusEngine(base, self.adapter, settings, bos, max_parallel_chunks, process_group)
+        except BaseException:
+            # Nobody else could take out again what stands in a base that has no model.
+            self.adapter.detach()
+            raise
         self._reader = DocumentReader(self._engine, tokenizer)
         self._answerer = Answerer(self._reader)
 
@@ -79,8 +86,10 @@ class FocusModel(DocumentMethods, nn.Module):
         """Load a base and an adapter; without arguments, those that ship inside the package.
 
         Args:
-            base: Name or path, as for transformers; ``"bundled"`` is the base inside the package.
-            adapter: Folder of an adapter, or its name on the Hugging Face Hub; without one, candidates are what the
+            base: Path, or name on the Hugging Face Hub, with ``@revision`` (``"owner/name@v2"``) for a branch, tag or
+                commit; ``"bundled"`` is the base inside the package. Downloads follow ``HF_TOKEN``, ``HF_HOME`` and
+                ``HF_HUB_OFFLINE``.
+            adapter: Folder of an adapter, or its name on the Hub, likewise; without one, candidates are what the
                 base itself computes at the last token, from where training starts.
             config: Settings that differ from the adapter's own, by name, or all settings.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
@@ -100,12 +109,17 @@ class FocusModel(DocumentMethods, nn.Module):
             base, adapter = BUNDLED, adapter or ADAPTER_PATH
         folder = None if adapter is None else adapter_folder(adapter)
         own = FocusConfig() if folder is None else read_adapter_record(folder).config
-        settings = config if isinstance(config, FocusConfig) else own.changed(config or {})
+        settings = _settings(config, own)
         loaded, tokenizer = load_base(resolve_base(str(base), Path()), dtype, device, quantization_config)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if folder is not None:
             load_adapter(folder, model.adapter, loaded)
         return model.eval()
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase | None:
+        """The base's tokenizer; ``None`` if the model reads token ids only."""
+        return self._tokenizer
 
     @property
     def config(self) -> FocusConfig:
@@ -137,10 +151,22 @@ class FocusModel(DocumentMethods, nn.Module):
         """Where the model is."""
         return self._engine.device
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the base's weights, and of keys and values."""
+        return self.base.dtype
+
+    def extra_repr(self) -> str:
+        """Say what a printed model says of it, besides its modules."""
+        return f"window={self.window}, config={self.config}"
+
     def forward(
         self, input_ids: Int[Tensor, "batch sequence"], attention_mask: Tensor | None = None
     ) -> CausalLMOutputWithPast:
-        """Return the scores of the next token of every sequence, (batch, 1, vocab), as ``.logits``."""
+        """Return the scores of the next token of every sequence, (batch, 1, vocab), as ``.logits``.
+
+        They come without gradients: adapters are trained by :func:`focusllm.training.run.train`. See :meth:`prefill`.
+        """
         logits = self.prefill(input_ids, attention_mask).logits.unsqueeze(1)
         return CausalLMOutputWithPast(logits=logits)  # type: ignore[arg-type]
 
@@ -148,6 +174,17 @@ class FocusModel(DocumentMethods, nn.Module):
         """Read a batch of sequences; padding, on either side, is marked by zeros in the mask.
 
         If a sequence exceeds the base's window, its last ``local_length`` tokens are the local context.
+
+        Args:
+            input_ids: The sequences, of any length.
+            attention_mask: Of the same shape; zeros mark padding. ``None``: nothing is padding.
+
+        Returns:
+            The state behind the last token of each sequence, with ``logits`` of shape (batch, vocab).
+
+        Raises:
+            InputError: The ids are not a batch of tokens that the base knows, or a sequence is empty.
+            WindowError: Candidates and local context, or a chunk with its prompt, would exceed the base's window.
         """
         rows = unpadded_rows(input_ids, attention_mask, self._engine.vocabulary)
         return self._engine.prefill(self._engine.split(rows))
@@ -221,7 +258,10 @@ class FocusModel(DocumentMethods, nn.Module):
         return continued(self._engine, input_ids, attention_mask, config, **decoding)
 
     def save_adapter(self, path: str | Path) -> None:
-        """Write the adapter as a folder: configuration, weights as safetensors, model card."""
+        """Write the adapter as a folder: configuration, weights as safetensors, model card.
+
+        A folder that holds an adapter is overwritten, but for its model card.
+        """
         save_adapter(path, self.adapter, self.config, self.base)
 
     def load_published_weights(self, state_dict: Mapping[str, Tensor]) -> None:
@@ -237,12 +277,22 @@ class FocusModel(DocumentMethods, nn.Module):
         read_published(state_dict, self.adapter, self.config)
 
     @contextmanager
-    def disabled(self) -> Iterator[PreTrainedModel]:
+    def disabled(self) -> Iterator[Any]:
         """Give the untouched base for the ``with`` block; other threads wait for its end."""
+        # Any, here and below: in transformers' own type hints, a PreTrainedModel has no `generate` to call.
         with self._engine.turns, self.adapter.detached():
             yield self.base
 
-    def detach(self) -> PreTrainedModel:
-        """Take the candidate projections out and return the base as it was."""
+    def detach(self) -> Any:
+        """Take the candidate projections out and return the base, which computes what it did before.
+
+        Its parameters stay frozen; ``requires_grad_()`` makes them trainable. ``model.adapter.attach()`` puts the
+        projections back.
+        """
         self.adapter.detach()
         return self.base
+
+
+def _settings(config: FocusConfig | Mapping[str, Any] | None, own: FocusConfig) -> FocusConfig:
+    """Return all settings: those given, or others by default with those changed that are given by name."""
+    return config if isinstance(config, FocusConfig) else own.changed({} if config is None else config)

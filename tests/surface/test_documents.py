@@ -26,6 +26,14 @@ def test_the_readme_s_python_runs(number: int, tmp_path: Path, monkeypatch: pyte
     assert number > 0 or names["answer"].text == "71432"
 
 
+def test_training_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    [block] = python_blocks(ROOT / "docs" / "training.md")
+    names: dict[str, Any] = {}
+    exec(compile(block, "training.md", "exec"), names)
+    assert names["model"].config.chunk_length == 64
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_links_and_named_files_exist(path: Path) -> None:
     text = path.read_text()

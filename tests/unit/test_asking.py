@@ -207,9 +207,20 @@ def test_text_that_makes_no_tokens_is_empty(asked: FocusModel, monkeypatch: pyte
 def test_a_document_is_shown_in_one_line(asked: FocusModel) -> None:
     document = asked.index("a text of many words. " * 15)
     shown = repr(document)
-    assert document.name in shown
-    assert len(shown) < 500
+    assert f"{document.name!r}, num_tokens={document.num_tokens}, num_chunks={document.num_chunks}" in shown
+    assert len(shown) < 150
     assert "many words" not in shown
+
+
+def test_an_answer_is_shown_without_the_text_it_rests_on(asked: FocusModel) -> None:
+    answer = asked.ask("a text of many words. " * 15, "why?", max_new_tokens=3)
+    shown = repr(answer)
+    assert answer.evidence[0].text
+    assert answer.chunk_shares
+    assert f"Answer(text={answer.text!r}" in shown
+    assert f"first_token={answer.evidence[0].first_token}" in shown
+    assert "many words" not in shown
+    assert "chunk_shares" not in shown
 
 
 @pytest.mark.parametrize("seed", ["x", 2**70, 1.5])

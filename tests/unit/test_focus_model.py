@@ -2,15 +2,17 @@
 
 from copy import deepcopy
 from threading import Thread
+from typing import Any
 
 import pytest
 import torch
 from transformers import BertGenerationConfig, BertGenerationDecoder
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from focusllm import FocusModel
+from focusllm import FocusConfig, FocusModel
+from focusllm.condensing.bases import check_tokenizer
 from focusllm.condensing.family_table import FAMILIES, REFUSED
-from focusllm.errors import ConfigurationError, InputError, StateError, UnsupportedModelError
+from focusllm.errors import ConfigurationError, FocusError, InputError, StateError, UnsupportedModelError
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
 
 TINY_ENCODER = {
@@ -56,6 +58,56 @@ def test_attaching_twice_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="detach them first"):
         FocusModel(model.base, SMALL)
     FocusModel(model.detach(), SMALL)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"config": {"chunk_size": 5}}, r"Unknown settings \['chunk_size'\]"),
+        ({"max_parallel_chunks": 0}, "`max_parallel_chunks` must be a whole number of at least 1; got 0"),
+        ({"config": {"static_prompt": [500], "candidate_refresh": 0}}, "Token 500 is not in the base's vocabulary"),
+    ],
+)
+def test_a_base_is_not_kept_by_a_model_that_was_refused(given: dict[str, Any], words: str) -> None:
+    base = tiny_base()
+    layers = list(map(type, base.modules()))
+    with pytest.raises(ValueError, match=words) as caught:
+        FocusModel(base, **given)
+    assert isinstance(caught.value, FocusError)
+    assert list(map(type, base.modules())) == layers
+    assert FocusModel(base, SMALL).window == 64
+
+
+def test_settings_may_be_given_by_name() -> None:
+    assert FocusModel(tiny_base(), {"chunk_length": 7}).config == FocusConfig(chunk_length=7)
+    for slip in (5, "adapter", tiny_base().config):
+        with pytest.raises(ConfigurationError, match=r"Settings are given by name in FocusConfig.*; got"):
+            FocusConfig().changed(slip)
+
+
+def test_a_tokenizer_s_name_is_no_tokenizer() -> None:
+    with pytest.raises(ConfigurationError, match=r"`tokenizer` must be one of transformers'.*got 'a/b' \(str\)"):
+        check_tokenizer("a/b")
+
+
+def test_a_tokenizer_cannot_be_put_in_where_nothing_would_use_it() -> None:
+    with pytest.raises(AttributeError, match="no setter"):
+        tiny_model().tokenizer = None  # type: ignore[misc]
+
+
+def test_what_is_printed_says_what_it_is_and_no_more() -> None:
+    model, ids = tiny_model(), torch.tensor([random_ids(90), random_ids(90)])
+    assert f"window=64, config={SMALL}" in repr(model)
+    assert repr(model.adapter) == "CandidateAdapter(10,240 parameters, attached)"
+    assert repr(model.prefill(ids)) == "FocusState(batch_size=2, num_chunks=[7, 7])"
+    model.detach()
+    assert repr(model.adapter).endswith("detached)")
+
+
+def test_precision_and_device_are_the_base_s() -> None:
+    model = tiny_model(dtype=torch.float32).to(torch.bfloat16)
+    assert (model.dtype, model.device) == (torch.bfloat16, torch.device("cpu"))
+    assert model.prefill(torch.tensor([random_ids(90)])).logits.dtype == model.dtype
 
 
 def test_without_its_candidate_projections_a_model_does_not_pretend_to_read_chunks() -> None:

@@ -12,7 +12,11 @@ from focusllm.errors import ConfigurationError
 def models(
     names: bool = typer.Option(False, "--names", help="Print only the names of the supported ones, one per line."),
     check: str | None = typer.Option(
-        None, "--check", metavar="PATH_OR_ID", help="Find out whether a model can be used, even if it is not listed."
+        None,
+        "--check",
+        metavar="PATH_OR_ID",
+        help="Find out whether a model (a folder, owner/name or owner/name@revision) can be used, even if it is not "
+        "listed.",
     ),
 ) -> None:
     """List the architectures that can be used, and why others cannot.

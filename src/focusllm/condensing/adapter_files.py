@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
+from huggingface_hub.constants import DEFAULT_REVISION
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,6 +19,7 @@ from transformers import PreTrainedModel
 
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
+from focusllm.condensing.hub import split_revision, with_revision
 from focusllm.condensing.projections import CandidateProjection, is_dense
 from focusllm.config import PROJECTION_ROLES, FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
@@ -116,22 +118,28 @@ def write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def base_name_of(base: PreTrainedModel) -> str:
-    """Return the name or path a base was loaded by; empty where it was not loaded."""
-    return str(getattr(base.config, "_name_or_path", "") or "")
+    """Return the name or path a base was loaded by, with its revision; empty where it was not loaded."""
+    name = str(getattr(base.config, "_name_or_path", "") or "")
+    return with_revision(name, getattr(base, "hub_revision", DEFAULT_REVISION))
 
 
 def adapter_folder(name: str | Path) -> Path:
     """Return the folder of an adapter: the one of that name, or one that is fetched from the Hugging Face Hub, once.
 
+    Args:
+        name: The folder, or ``owner/name`` on the Hub, with ``@revision`` for a branch, tag or commit.
+
     Raises:
         AdapterError: There is no such folder, and nothing of that name could be fetched.
     """
     folder = Path(name)
+    place, revision = split_revision(folder.as_posix())
     # A folder that is not there beside others that are is a slip, and no name on the Hub.
-    if folder.exists() or folder.parent.is_dir() or not _HUB_NAME.fullmatch(folder.as_posix()):
+    if folder.exists() or folder.parent.is_dir() or not _HUB_NAME.fullmatch(place):
         return folder
+    files = [CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]
     try:
-        return Path(snapshot_download(folder.as_posix(), allow_patterns=[CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]))
+        return Path(snapshot_download(place, revision=revision, allow_patterns=files))
     except (OSError, ValueError) as error:
         raise AdapterError(
             f"No adapter at {folder.as_posix()!r}: there is no such folder, and it cannot be fetched from the Hugging "
@@ -248,11 +256,12 @@ def model_card(base_name: str, config: FocusConfig, num_parameters: int) -> str:
     """Return the model card of an adapter; how it was made may be told behind it."""
     kind = "full" if config.rank is None else f"rank {config.rank}"
     # The Hub refuses a card whose base cannot be one of its models, such as a path.
-    lead = f"base_model: {base_name}\n" if _MODEL_NAME.fullmatch(base_name) else ""
+    place, loaded_by = split_revision(base_name)[0], base_name or "BASE"
+    lead = f"base_model: {place}\n" if _MODEL_NAME.fullmatch(place) else ""
     return (
         f"---\nlibrary_name: focusllm\n{lead}tags: [focusllm, long-context]\n---\n\n"
         f"# FocusLLM adapter\n\n"
         f"Candidate projections ({kind}, {num_parameters:,} parameters) for `{base_name or 'unnamed'}`.\n\n"
         f"```python\nfrom focusllm import FocusModel\n\n"
-        f'model = FocusModel.from_pretrained("{base_name}", adapter="PATH")\n```\n'
+        f'model = FocusModel.from_pretrained("{loaded_by}", adapter="PATH")\n```\n'
     )

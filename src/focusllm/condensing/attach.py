@@ -48,6 +48,10 @@ class CandidateAdapter:
         }
         self.attach()
 
+    def __repr__(self) -> str:
+        size = sum(parameter.numel() for parameter in self.parameters().values())
+        return f"CandidateAdapter({size:,} parameters, {'attached' if self.is_attached else 'detached'})"
+
     @property
     def family(self) -> AttentionFamily:
         """The row of the base's architecture."""

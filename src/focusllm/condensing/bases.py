@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from operator import itemgetter
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import torch
@@ -28,6 +29,7 @@ from transformers.utils.hub import has_file
 from focusllm.cache.memory import free_bytes
 from focusllm.condensing.families import can_give_text_part, check_supported, text_part_of
 from focusllm.condensing.family_table import FAMILIES
+from focusllm.condensing.hub import split_revision
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, UnsupportedModelError
 from focusllm.precision import is_emulated
 
@@ -54,7 +56,7 @@ def load_base(
     """Load a base and, where it has one, its tokenizer; of a base that reads more than text, its text part.
 
     Args:
-        name: Name or path, as for transformers.
+        name: Path, or name on the Hugging Face Hub; ``owner/name@revision`` is that branch, tag or commit.
         dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
             for it, if there is room.
         device: Where the base goes; ``None``: a GPU if there is one.
@@ -86,7 +88,9 @@ def load_base(
             f"{name} holds an adapter beside the base, which transformers would take for one of PEFT's and load with "
             f"it. Keep the adapter in a folder of its own."
         )
-    base = _loaded(name, dtype, quantization, reads_more)
+    base: Any = _loaded(name, dtype, quantization, reads_more)
+    # transformers keeps the name alone; adapters say which base they are for.
+    base.hub_revision = split_revision(name)[1]
     nn.Module.to(base, place)
     if dtype == "auto":
         _make_fast(base)
@@ -96,10 +100,11 @@ def load_base(
 def _loaded(name: str, dtype: torch.dtype | str, quantization: Any, reads_more: bool) -> PreTrainedModel:
     """Have transformers load a base; of one that reads more than text, return its text part."""
     load: Any = (AutoModelForMultimodalLM if reads_more else AutoModelForCausalLM).from_pretrained
+    place, revision = split_revision(name)
     try:
         base, found = load(
-            name, dtype=dtype, quantization_config=quantization, trust_remote_code=False, output_loading_info=True,
-            ignore_mismatched_sizes=True,
+            place, revision=revision, dtype=dtype, quantization_config=quantization, trust_remote_code=False,
+            output_loading_info=True, ignore_mismatched_sizes=True,
         )  # fmt: skip
     except ImportError as error:
         raise MissingDependencyError(f"The base model {name!r} cannot be loaded: {error}") from error
@@ -163,11 +168,12 @@ def _check_whole(name: str, found: Mapping[str, Any]) -> None:
 
 
 def _load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
+    place, revision = split_revision(name)
     try:
-        return AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(place, revision=revision, trust_remote_code=False)
     # What transformers and tokenizers raise over a damaged file is of no one kind.
     except Exception as error:
-        if not any(has_file(name, file) for file in _TOKENIZER_FILES):
+        if not any(has_file(place, file, revision) for file in _TOKENIZER_FILES):
             return None
         raise InputError(
             f"The tokenizer of the base model {name!r} cannot be loaded ({type(error).__name__}: {error}). Fetch its "
@@ -188,14 +194,15 @@ def _checked_device(device: torch.device | str | None) -> torch.device:
 
 
 def load_config(name: str) -> PreTrainedConfig:
-    """Load the configuration of a model.
+    """Load the configuration of a model; see :func:`load_base` for its name.
 
     Raises:
         InputError: There is no model by that name, or it cannot be read.
         UnsupportedModelError: It comes with code of its own, without which it cannot be read.
     """
+    place, revision = split_revision(name)
     try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
+        return AutoConfig.from_pretrained(place, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, StrictDataclassError) as error:
         if "trust_remote_code" in str(error):
             raise UnsupportedModelError(
@@ -252,6 +259,19 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
         rules.no_padding()
     text = json.dumps(sorted(tokenizer.get_vocab().items())) if rules is None else rules.to_str()
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Check that a tokenizer, where there is one, is a loaded one of transformers'.
+
+    Raises:
+        ConfigurationError: It is something else.
+    """
+    if not isinstance(tokenizer, PreTrainedTokenizerBase | None):
+        raise ConfigurationError(
+            f"`tokenizer` must be one of transformers', such as AutoTokenizer.from_pretrained loads; got "
+            f"{shortened(tokenizer)} ({type(tokenizer).__name__})."
+        )
 
 
 def bos_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int | None:

@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, base_name_of, unreadable, write_weights
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
+from focusllm.condensing.hub import split_revision
 from focusllm.config import FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
 from focusllm.files import write_text
@@ -67,11 +68,13 @@ def save_as_peft(
         tensors[f"{_PREFIX}{paths[place]}.{_PARTS[part]}.weight"] = value
     Path(folder).mkdir(parents=True, exist_ok=True)
     write_weights(Path(folder), tensors)
+    place, revision = split_revision(base_name_of(base))
     record = {
         **_PLAIN,
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
-        "base_model_name_or_path": base_name_of(base),
+        "base_model_name_or_path": place,
+        "revision": revision,
         "r": config.rank,
         "lora_alpha": config.rank,
         "lora_dropout": 0.0,

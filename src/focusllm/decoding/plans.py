@@ -47,12 +47,13 @@ class ChunkPlanner:
             memory that is free when they are read.
 
     Raises:
-        ConfigurationError: That number is less than 1.
+        ConfigurationError: That is no whole number, or less than 1.
     """
 
     def __init__(self, base: PreTrainedModel, max_parallel_chunks: int | None) -> None:
-        if max_parallel_chunks is not None and max_parallel_chunks < 1:
-            raise ConfigurationError(f"`max_parallel_chunks` must be at least 1; got {max_parallel_chunks}.")
+        given = max_parallel_chunks
+        if given is not None and (type(given) is not int or given < 1):
+            raise ConfigurationError(f"`max_parallel_chunks` must be a whole number of at least 1; got {given!r}.")
         self._base = base
         self.max_parallel_chunks = max_parallel_chunks
 

@@ -100,6 +100,9 @@ class FocusState:
     records: bool = False
     _is_spent: bool = False
 
+    def __repr__(self) -> str:
+        return f"FocusState(batch_size={self.batch_size}, num_chunks={self.num_chunks})"
+
     @property
     def batch_size(self) -> int:
         """How many sequences there are."""
@@ -162,16 +165,18 @@ class FocusState:
             raise StateError("This state was already advanced by a step; go on with the state that step returned.")
         self._is_spent = True
 
-    def check_tokens(self, token_ids: Tensor, vocabulary: int) -> None:
+    def check_tokens(self, token_ids: Any, vocabulary: int) -> None:
         """Check the tokens of a step; the base knows so many in all.
 
         Raises:
             StateError: They are not one whole number for each sequence.
             InputError: One is beyond the vocabulary.
         """
-        if token_ids.shape != (self.batch_size,) or token_ids.dtype not in (torch.int64, torch.int32):
+        is_tensor = isinstance(token_ids, Tensor)
+        is_row = is_tensor and token_ids.shape == (self.batch_size,)
+        if not is_row or token_ids.dtype not in (torch.int64, torch.int32):
+            found = f"shape {tuple(token_ids.shape)} of {token_ids.dtype}" if is_tensor else type(token_ids).__name__
             raise StateError(
-                f"A step takes one token id for each sequence, shape ({self.batch_size},); "
-                f"got shape {tuple(token_ids.shape)} of {token_ids.dtype}."
+                f"A step takes a tensor with one token id for each sequence, shape ({self.batch_size},); got {found}."
             )
         check_vocabulary(token_ids.tolist(), vocabulary)

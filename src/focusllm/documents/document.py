@@ -53,17 +53,22 @@ class FocusDocument:
     """
 
     name: str
-    token_ids: Sequence[int] = field(repr=False)
+    token_ids: Sequence[int]
     chunk_length: int
     chunk_overlap: int
     identity: Identity
-    text: str | None = field(default=None, repr=False)
-    starts: Sequence[int] = field(default=(), repr=False)
-    cache: ChunkCache | None = field(default=None, repr=False)
-    chunks: tuple[Sequence[int], ...] = field(init=False, repr=False)
+    text: str | None = None
+    starts: Sequence[int] = ()
+    cache: ChunkCache | None = None
+    chunks: tuple[Sequence[int], ...] = field(init=False)
 
     def __post_init__(self) -> None:
         self.chunks = cut_into_chunks(self.token_ids, self.chunk_length, self.chunk_overlap)
+
+    def __repr__(self) -> str:
+        # Not the text, which may be a library, nor what it is made of.
+        sizes = ", ".join(f"{name}={getattr(self, name)}" for name in ("num_tokens", "num_chunks", "chunk_length"))
+        return f"FocusDocument({self.name!r}, {sizes}, num_bytes={self.num_bytes()})"
 
     @property
     def num_tokens(self) -> int:

@@ -42,8 +42,9 @@ class FocusLM(TemplateLM):
     """A FocusLLM that the harness can ask.
 
     Args:
-        base: Name or path of the base, or a loaded model; the bundled one, if none is given.
-        adapter: Folder of the adapter.
+        base: Name (with ``@revision``, if need be) or path of the base, or a loaded model; the bundled one, if none is
+            given.
+        adapter: Folder of the adapter, or its name.
         pretrained: The harness's own name for ``base``: it names folders of results by it, and some of its tasks load
             the tokenizer by it.
         dtype: As for transformers.

@@ -12,6 +12,7 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.bundled.text import installation_texts
 from focusllm.condensing.bases import tokenizer_fingerprint
+from focusllm.condensing.hub import split_revision
 from focusllm.documents.text import lines_of, text_of
 from focusllm.errors import InputError, MissingDependencyError
 from focusllm.files import file_checksum
@@ -220,8 +221,9 @@ def _dataset_records(name: str, folder: Path | None, subset: str | None, split: 
         from datasets import load_dataset
     except ImportError as error:
         raise MissingDependencyError("Data sets need datasets: pip install 'focusllm[data]'.") from error
+    place, revision = (str(folder), None) if folder else split_revision(name)
     try:
-        rows: Any = load_dataset(str(folder or name), subset, split=split, streaming=True)
+        rows: Any = load_dataset(place, subset, split=split, streaming=True, revision=revision)
         yield from ((f"{name}, record {number},", row) for number, row in enumerate(rows, start=1))
     # Code in a data set, which is not run, is a RuntimeError.
     except (OSError, ValueError, RuntimeError) as error:

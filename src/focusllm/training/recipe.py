@@ -32,7 +32,8 @@ class DataSettings:
         kind: ``facts`` (generated), ``continuation`` or ``reconstruction`` (of text), or ``records``.
         share: Its weight among the sources: how many samples come from it.
         files: Files and globs, relative to the recipe's folder; by default the text of the Python installation.
-        dataset: A data set on the Hugging Face Hub, or the folder of one, in place of files; it is streamed.
+        dataset: A data set on the Hugging Face Hub (with ``@revision``, if need be), or the folder of one, in place
+            of files; it is streamed.
         subset: Its subset (``name`` in the library ``datasets``).
         split: Its split.
         limit: Use only so many of its first texts or records.
@@ -92,15 +93,15 @@ class Recipe:
     """Everything a training run is made from.
 
     Attributes:
-        base: Name or path of the base model.
+        base: Path of the base model, or its name on the Hub, with ``@revision`` for a branch, tag or commit.
         output: Folder of the run: adapter, checkpoints and loss log.
         steps: Optimizer steps.
         folder: The folder that relative paths of files start from: the recipe's own.
         seed: Seed of the draws and of new parameters.
         row_dtype: Lower precision for the tokens of chunks and prompts, which get no gradients.
         quantization: How to quantize the base: fields of transformers' ``quantization_config``.
-        adapter: Folder of the adapter to start from, or its name on the Hub, or ``bundled``; ``None`` for fresh
-            projections.
+        adapter: Folder of the adapter to start from, or its name on the Hub (like ``base``), or ``bundled``; ``None``
+            for fresh projections.
         start: What fresh projections start as: ``"base"``, copies of the base's own (the paper's), or ``"copy"``:
             in the upper layers, values that hand on what a candidate has found (ours), which shortens training.
         focus: The method's settings.
@@ -147,6 +148,29 @@ class Recipe:
         if not self.data:
             raise ConfigurationError("`data` is empty; name at least one source, such as {kind: facts}.")
 
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], folder: str | Path = ".") -> "Recipe":
+        """Build a recipe from plain values by their names, as they stand in a file.
+
+        Args:
+            values: The settings; see docs/training.md.
+            folder: The folder that relative paths of files start from.
+
+        Raises:
+            ConfigurationError: A name is not a setting, one is missing, or a value is of another kind or out of range.
+        """
+        values = dict(values)
+        if isinstance(output := values.get("output"), str | Path):
+            # As the Trainer does: or half of a run would be in a folder that is called `~`.
+            values["output"] = str(Path(output).expanduser())
+        if "focus" in values:
+            values["focus"] = build_settings(FocusConfig, values["focus"], "focus")
+        if "draws" in values:
+            values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in _listed(values["draws"])]
+        if "data" in values:
+            values["data"] = [build_settings(DataSettings, entry, "data") for entry in _listed(values["data"])]
+        return build_settings(cls, values, "the recipe", folder=Path(folder))
+
 
 def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] = ()) -> Recipe:
     """Read a recipe.
@@ -165,21 +189,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
     by_name = overrides.items() if isinstance(overrides, Mapping) else map(parse_override, overrides)
     for name, value in by_name:
         override(values, name, value)
-    return _recipe(values, path.parent)
-
-
-def _recipe(values: dict[str, Any], folder: Path) -> Recipe:
-    values = dict(values)
-    if isinstance(output := values.get("output"), str):
-        # As the Trainer does: or half of a run would be in a folder that is called `~`.
-        values["output"] = str(Path(output).expanduser())
-    if "focus" in values:
-        values["focus"] = build_settings(FocusConfig, values["focus"], "focus")
-    if "draws" in values:
-        values["draws"] = [build_settings(DrawSettings, stage, "draws") for stage in _listed(values["draws"])]
-    if "data" in values:
-        values["data"] = [build_settings(DataSettings, entry, "data") for entry in _listed(values["data"])]
-    return build_settings(Recipe, values, "the recipe", folder=folder)
+    return Recipe.from_dict(values, path.parent)
 
 
 def _listed(entries: Any) -> list[Any]:

@@ -68,7 +68,8 @@ def test_an_adapter_comes_from_the_hub_by_its_name(
 ) -> None:
     fetched: list[tuple[str, list[str]]] = []
 
-    def fetch(name: str, allow_patterns: list[str]) -> str:
+    def fetch(name: str, revision: str, allow_patterns: list[str]) -> str:
+        assert revision == "main"
         fetched.append((name, allow_patterns))
         if name != "someone/an-adapter":
             raise FileNotFoundError("404: no such model\nand more")

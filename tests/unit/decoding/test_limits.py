@@ -94,6 +94,8 @@ def test_a_state_is_used_once_and_with_its_own_batch() -> None:
     state = model.prefill(torch.tensor([random_ids(80)]))
     with pytest.raises(StateError, match="one token id for each sequence"):
         model.step(state, torch.tensor([[5]]))
+    with pytest.raises(StateError, match="got list"):
+        state.check_tokens([5], 97)
     model.step(state, torch.tensor([5]))
     with pytest.raises(StateError, match="already advanced"):
         model.step(state, torch.tensor([5]))

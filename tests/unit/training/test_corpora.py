@@ -97,6 +97,19 @@ def test_a_data_set_s_tokens_are_those_of_its_split_also_after_files_were_rename
     assert found.text_tokens(tiny_tokenizer()).lengths == [7]
 
 
+def test_a_data_set_on_the_hub_may_be_a_revision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def load(*place: object, revision: object, **_: object) -> list[dict[str, str]]:
+        asked.append((*place, revision))
+        return [{"text": str(revision)}]
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    assert list(Corpus((), tmp_path, dataset="owner/set@v2", subset="en").texts()) == ["v2"]
+    assert list(Corpus((), tmp_path, dataset="owner/set", subset="en").texts()) == ["main"]
+    assert asked == [("owner/set", "en", "v2"), ("owner/set", "en", "main")]
+
+
 def test_a_data_set_with_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "set.py").write_text("raise SystemExit('run')\n")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, TrainingArguments
 
@@ -30,7 +31,7 @@ from focusllm.errors import (
 )
 from focusllm.files import held
 from focusllm.training import run
-from focusllm.training.recipe import make_drawer, read_recipe
+from focusllm.training.recipe import Recipe, make_drawer, read_recipe
 from focusllm.training.run import train
 from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint
 from tiny import save_tiny_base, tiny_tokenizer
@@ -453,6 +454,14 @@ def test_facts_are_hidden_in_text_without_line_breaks(folder: Path) -> None:
     drawer = make_drawer(recipe, tiny_tokenizer())
     sizes = [sum(map(len, one.chunks)) for seed in range(20) for one in drawer.draw(random.Random(seed))]
     assert max(sizes) < 2000
+
+
+def test_a_recipe_made_in_python_is_that_of_the_file(folder: Path) -> None:
+    path = recipe_at(folder, "run")
+    values = yaml.safe_load(path.read_text())
+    assert Recipe.from_dict({**values, "output": Path(values["output"])}, folder) == read_recipe(path)
+    with pytest.raises(ConfigurationError, match="The recipe lacks `output`"):
+        Recipe.from_dict({"base": "bundled"})
 
 
 def test_a_tilde_is_the_home_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
