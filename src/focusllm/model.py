@@ -13,9 +13,9 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answerer
-from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
+from focusllm.bundled.model import ADAPTER_PATH, resolve_base
 from focusllm.chunking import check_vocabulary
-from focusllm.condensing.adapter_files import adapter_folder, load_adapter, read_adapter_record, save_adapter
+from focusllm.condensing.adapter_files import adapter_folder, base_of, load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, check_tokenizer, load_base, pad_token_id_of
 from focusllm.condensing.published import read_published
@@ -87,8 +87,8 @@ class FocusModel(DocumentMethods, nn.Module):
 
         Args:
             base: Path, or name on the Hugging Face Hub, with ``@revision`` (``"owner/name@v2"``) for a branch, tag or
-                commit; ``"bundled"`` is the base inside the package. Downloads follow ``HF_TOKEN``, ``HF_HOME`` and
-                ``HF_HUB_OFFLINE``.
+                commit; ``"bundled"`` is the base inside the package; ``None``: the one the adapter was trained on.
+                Downloads follow ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE``.
             adapter: Folder of an adapter, or its name on the Hub, likewise; without one, candidates are what the
                 base itself computes at the last token, from where training starts.
             config: Settings that differ from the adapter's own, by name, or all settings.
@@ -106,11 +106,12 @@ class FocusModel(DocumentMethods, nn.Module):
             InputError: There is no base by that name, or it cannot be read.
         """
         if base is None:
-            base, adapter = BUNDLED, adapter or ADAPTER_PATH
+            adapter = adapter or ADAPTER_PATH
         folder = None if adapter is None else adapter_folder(adapter)
-        own = FocusConfig() if folder is None else read_adapter_record(folder).config
-        settings = _settings(config, own)
-        loaded, tokenizer = load_base(resolve_base(str(base), Path()), dtype, device, quantization_config)
+        record = None if folder is None else read_adapter_record(folder)
+        settings = _settings(config, FocusConfig() if record is None else record.config)
+        name = base_of(record) if base is None and record is not None else str(base)
+        loaded, tokenizer = load_base(resolve_base(name, Path()), dtype, device, quantization_config)
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if folder is not None:
             load_adapter(folder, model.adapter, loaded)

@@ -21,7 +21,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         help="Base model: a folder, a name on the Hugging Face Hub (owner/name, or owner/name@revision), or bundled.",
-        show_default="the bundled one",
+        show_default="the one --adapter was trained on; without it, the bundled one",
     ),
 ]
 Adapter = Annotated[

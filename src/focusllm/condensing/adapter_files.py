@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from focusllm.bundled.model import ADAPTER_PATH, BUNDLED
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
 from focusllm.condensing.hub import split_revision, with_revision
@@ -178,6 +179,12 @@ def read_adapter_record(folder: str | Path) -> AdapterRecord:
         ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise AdapterError(f"{path} is damaged or incomplete ({error}). Fetch or train the adapter again.") from error
+
+
+def base_of(record: AdapterRecord) -> str:
+    """Return the name of the base an adapter was trained on; the bundled one is known wherever it lay then."""
+    is_bundled = record.base_fingerprint == read_adapter_record(ADAPTER_PATH).base_fingerprint
+    return BUNDLED if is_bundled or not record.base_name else record.base_name
 
 
 def load_adapter(folder: str | Path, adapter: CandidateAdapter, base: PreTrainedModel) -> None:

@@ -61,6 +61,9 @@ def test_from_pretrained_takes_base_settings_and_adapter(tmp_path: Path) -> None
         tmp_path / "base", tmp_path / "adapter", config={"chunk_length": 5}, device="cpu"
     )
     assert changed.config == replace(model.config, chunk_length=5)
+    loaded.save_adapter(tmp_path / "of-a-named-base")
+    by_itself = FocusModel.from_pretrained(adapter=tmp_path / "of-a-named-base", device="cpu")
+    assert by_itself.base.name_or_path == str(tmp_path / "base")
 
 
 def test_an_adapter_comes_from_the_hub_by_its_name(
