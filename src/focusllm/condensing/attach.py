@@ -9,6 +9,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from focusllm.chunking import check_vocabulary
 from focusllm.condensing.families import attention_modules, check_supported, family_of
 from focusllm.condensing.family_table import AttentionFamily
 from focusllm.condensing.projections import CandidateGate, CandidateProjection
@@ -31,11 +32,13 @@ class CandidateAdapter:
             not a linear layer.
         ConfigurationError: The projections that are to be trained cannot be had apart, or there are none; or the base
             is spread over several devices.
+        InputError: A token of the static prompt is not in the base's vocabulary.
     """
 
     def __init__(self, base: PreTrainedModel, config: FocusConfig) -> None:
         _check_language_model(base)
         _check_on_one_device(base)
+        check_vocabulary(config.static_prompt, base.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
         self.gate = CandidateGate()
         self._base = base
         self._places = self._places_for(config)
@@ -49,8 +52,12 @@ class CandidateAdapter:
         self.attach()
 
     def __repr__(self) -> str:
-        size = sum(parameter.numel() for parameter in self.parameters().values())
-        return f"CandidateAdapter({size:,} parameters, {'attached' if self.is_attached else 'detached'})"
+        return f"CandidateAdapter({self.num_parameters:,} parameters, {'attached' if self.is_attached else 'detached'})"
+
+    @property
+    def num_parameters(self) -> int:
+        """How many numbers are trained."""
+        return sum(parameter.numel() for parameter in self.parameters().values())
 
     @property
     def family(self) -> AttentionFamily:

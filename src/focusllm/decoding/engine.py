@@ -14,7 +14,7 @@ from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.gathering import gathered
 from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
-from focusllm.chunking import SplitSequence, block, check_vocabulary, pieces, prompt_block, split_sequence
+from focusllm.chunking import SplitSequence, block, pieces, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
@@ -59,7 +59,6 @@ class FocusEngine:
         self.config = config
         self.window = window_of(base)
         self.vocabulary: int = base.get_input_embeddings().num_embeddings  # type: ignore[assignment]
-        check_vocabulary(config.static_prompt, self.vocabulary)
         self.bos_token_id = bos_token_id
         self.planner = ChunkPlanner(base, max_parallel_chunks)
         self.ranks = Ranks(base, process_group)

@@ -151,7 +151,7 @@ class Perplexity:
         """Check the last segment, before which there are most chunks; its tokens lengthen the local context only."""
         last = self.text.starts()[-1]
         before, config = self.text.split(last), self._engine.config
-        prompt_length = min(config.dynamic_prompt_length, len(before.local))
+        prompt_length = config.prompt_length(len(before.local))
         segment = replace(before, local=[*before.local, *self.text.tokens(last)])
         check_room(segment, replace(config, dynamic_prompt_length=prompt_length), self._engine.window)
 

@@ -37,10 +37,9 @@ def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device, 
     lines = [line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "loss" in line]
     # A run that was cut logs some steps twice.
     logged = list({line["step"]: line for line in lines}.values())
-    size = sum(parameter.numel() for parameter in adapter.parameters().values())
     base = _base_of(recipe)
     place = f"{hardware(device)}, in {num_processes} processes" if num_processes > 1 else hardware(device)
-    card = model_card(base, recipe.focus, size)
+    card = model_card(base, recipe.focus, adapter.num_parameters)
     write_text(folder / CARD_NAME, card + _training(recipe, base, logged, place, _draw(logged, folder / PICTURE_NAME)))
 
 

@@ -10,7 +10,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
 from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
-from focusllm.chunking import check_vocabulary
 from focusllm.condensing.adapter_files import QUANTIZED, adapter_folder, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
@@ -168,7 +167,6 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
             f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
             f"does not hand their attention what the packed training pass needs. See `focusllm models`."
         )
-    check_vocabulary(recipe.focus.static_prompt, base.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
     texts = [source for source in recipe.data if source.kind in ("continuation", "reconstruction")]
     longest = max((most_text(source.max_supervised) for source in texts), default=0)
     check_room(recipe.draws, recipe.focus.prompt_length(), window_of(base), longest)
