@@ -43,6 +43,8 @@ class FocusConfig:
         answer_stops: Texts that end an answer to a question (ours).
         static_prompt: Token ids that follow every chunk in place of the dynamic prompt (ours, to compare with).
             Candidates are then the same whatever is asked, and are made once: ``candidate_refresh`` must be 0.
+        candidates_per_chunk: How many candidates stand for a chunk: the last token behind it, so many times (the
+            paper's is 1; more: ours). They take as many positions in front of the local context.
     """
 
     chunk_length: int = 2048
@@ -60,10 +62,11 @@ class FocusConfig:
     question_template: str = "\n\nQuestion: {question}\nAnswer:"
     answer_stops: tuple[str, ...] = ("\n",)
     static_prompt: tuple[int, ...] = ()
+    candidates_per_chunk: int = 1
 
     def __post_init__(self) -> None:
         check_kinds(FocusConfig, vars(self))
-        for name in ("chunk_length", "local_length", "dynamic_prompt_length"):
+        for name in ("chunk_length", "local_length", "dynamic_prompt_length", "candidates_per_chunk"):
             _require_positive(name, getattr(self, name))
         if not 0 <= self.chunk_overlap < self.chunk_length:
             raise ConfigurationError(

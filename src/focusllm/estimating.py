@@ -111,8 +111,9 @@ def _refresh_seconds(
     return max(seconds, 0.0) / few.num_chunks
 
 
-def _local_seconds(engine: FocusEngine, candidates: CandidateKV, num_held: int, num_new: int) -> float:
-    """Time the focus forward of so many tokens behind so many candidates."""
+def _local_seconds(engine: FocusEngine, candidates: CandidateKV, num_chunks: int, num_new: int) -> float:
+    """Time the focus forward of so many tokens behind the candidates of so many chunks."""
+    num_held = num_chunks * engine.config.candidates_per_chunk
     room = candidates.room_for(1, num_held)
     for keys, values in room.layers:
         keys.zero_()

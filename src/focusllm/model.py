@@ -135,7 +135,7 @@ class FocusModel(DocumentMethods, nn.Module):
             InputError: A token of `static_prompt` is not in the base's vocabulary.
         """
         settings = self.config.changed(changes)
-        for name in ("rank", "candidate_projections"):
+        for name in ("rank", "candidate_projections", "candidates_per_chunk"):
             if getattr(settings, name) != getattr(self.config, name):
                 raise ConfigurationError(f"`{name}` belongs to the adapter; make or load a model with another one.")
         check_vocabulary(settings.static_prompt, self._engine.vocabulary)

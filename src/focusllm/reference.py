@@ -57,7 +57,7 @@ class FocusReference:
             decoded: Tokens decoded since, in order.
         """
         if not chunks:
-            return self._head(self._run([*local, *decoded], None, [], candidate=False)[0])
+            return self._head(self._run([*local, *decoded], 0, [], candidates=0)[0])
         if self._config.local_refresh == "recompute":
             sets = [len(decoded)] * (len(local) + len(decoded))
         else:
@@ -65,7 +65,8 @@ class FocusReference:
         tokens = self._with_bos([*local, *decoded])
         sets = [sets[0]] * (len(tokens) - len(sets)) + sets
         prefixes = {step: self._candidates(chunks, local, decoded[: self._refreshed_at(step)]) for step in set(sets)}
-        return self._head(self._run(tokens, len(chunks), [prefixes[step] for step in sets], candidate=False)[0])
+        start = len(chunks) * self._config.candidates_per_chunk
+        return self._head(self._run(tokens, start, [prefixes[step] for step in sets], candidates=0)[0])
 
     def _refreshed_at(self, step: int) -> int:
         """Return after how many decoded tokens the candidates in force at ``step`` were made."""
@@ -73,18 +74,18 @@ class FocusReference:
         return 0 if interval == 0 else step - step % interval
 
     def _candidates(self, chunks: Sequence[Sequence[int]], local: Sequence[int], decoded: Sequence[int]) -> Prefix:
-        """Condense every chunk (paper, equation 3); candidate i is placed at position i."""
+        """Condense every chunk (paper, equation 3); candidate i is placed at position i. Several per chunk: ours."""
         dynamic = [*local[-self._config.dynamic_prompt_length :], *decoded]
-        prompt = self._with_bos([*self._config.static_prompt] or dynamic)
+        prompt, count = self._with_bos([*self._config.static_prompt] or dynamic), self._config.candidates_per_chunk
         made = []
         for chunk in chunks:
             head = [self._bos] if self._config.chunk_bos and self._bos is not None and chunk[0] != self._bos else []
-            made.append(self._run([*head, *chunk, *prompt], None, [], candidate=True)[1])
+            made.append(self._run([*head, *chunk, *prompt, *prompt[-1:] * (count - 1)], 0, [], count)[1])
         num_layers = len(self._model.layers)
         return Prefix(
-            keys=[torch.stack([keys[layer] for keys, _ in made]) for layer in range(num_layers)],
-            values=[torch.stack([values[layer] for _, values in made]) for layer in range(num_layers)],
-            positions=torch.arange(len(chunks)),
+            keys=[torch.cat([keys[layer] for keys, _ in made]) for layer in range(num_layers)],
+            values=[torch.cat([values[layer] for _, values in made]) for layer in range(num_layers)],
+            positions=torch.arange(len(chunks) * count),
         )
 
     def _with_bos(self, tokens: list[int]) -> list[int]:
@@ -92,19 +93,19 @@ class FocusReference:
         return [self._bos, *tokens] if wants_bos else tokens  # type: ignore[list-item]
 
     def _run(
-        self, tokens: Sequence[int], start: int | None, prefixes: Sequence[Prefix], candidate: bool
+        self, tokens: Sequence[int], start: int, prefixes: Sequence[Prefix], candidates: int
     ) -> tuple[Tensor, tuple[list[Tensor], list[Tensor]]]:
-        """Run tokens causally; token j sees ``prefixes[j]`` before it. The last may be a candidate.
+        """Run tokens causally; token j sees ``prefixes[j]`` before it. So many of the last ones are candidates.
 
         Returns:
-            The last hidden state, and per layer the last token's key (not rotated) and value.
+            The last hidden state, and per layer the candidates' keys (not rotated) and values.
         """
-        positions = torch.arange(len(tokens)) + (start or 0)
+        positions = torch.arange(len(tokens)) + start
         hidden = self._model.embed_tokens(torch.tensor(tokens))
         last_keys, last_values = [], []
         for index, layer in enumerate(self._model.layers):
             normed = layer.input_layernorm(hidden)
-            attended, key, value = self._attention(index, layer.self_attn, normed, positions, prefixes, candidate)
+            attended, key, value = self._attention(index, layer.self_attn, normed, positions, prefixes, candidates)
             last_keys.append(key)
             last_values.append(value)
             if hasattr(layer, "post_attention_layernorm"):
@@ -121,10 +122,10 @@ class FocusReference:
         states: Tensor,
         positions: Tensor,
         prefixes: Sequence[Prefix],
-        candidate: bool,
+        candidates: int,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Attend, token by token (paper, equations 3 and 5)."""
-        query, key, value = (self._project(index, attention, role, states, candidate) for role in "qkv")
+        query, key, value = (self._project(index, attention, role, states, candidates) for role in "qkv")
         head_dim = attention.head_dim
         query, key, value = (part.unflatten(-1, (-1, head_dim)) for part in (query, key, value))
         if hasattr(attention, "q_norm"):
@@ -143,15 +144,17 @@ class FocusReference:
             asked = self._rotate(query[token : token + 1], positions[token : token + 1])[0]
             weights = (torch.einsum("hd,khd->hk", asked, rotated) * attention.scaling).softmax(-1)
             rows.append(torch.einsum("hk,khd->hd", weights, values).flatten())
-        return self._project(index, attention, "o", torch.stack(rows), candidate), key[-1], value[-1]
+        first = len(states) - candidates
+        return self._project(index, attention, "o", torch.stack(rows), candidates), key[first:], value[first:]
 
-    def _project(self, index: int, attention: Any, role: str, states: Tensor, candidate: bool) -> Tensor:
+    def _project(self, index: int, attention: Any, role: str, states: Tensor, candidates: int) -> Tensor:
         name = "dense" if role == "o" and hasattr(attention, "dense") else f"{role}_proj"
         layer = getattr(attention, name)
         result = nn.functional.linear(states, layer.weight, layer.bias)
-        if candidate and (index, role) in self._candidate_weights:
+        if candidates and (index, role) in self._candidate_weights:
             weight, bias = self._candidate_weights[index, role]
-            result = torch.cat((result[:-1], nn.functional.linear(states[-1:], weight, bias)))
+            own = nn.functional.linear(states[-candidates:], weight, bias)
+            result = torch.cat((result[:-candidates], own))
         return result
 
     def _rotate(self, states: Tensor, positions: Tensor) -> Tensor:

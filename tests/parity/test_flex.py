@@ -12,6 +12,7 @@ from test_training import CONFIG, EXAMPLES, example, packed
 from torch import Tensor
 from torch.nn.attention.flex_attention import flex_attention
 
+from focusllm import FocusConfig
 from focusllm.condensing.families import layer_windows
 from focusllm.training import objective as objectives
 from focusllm.training.flex_layout import FlexLayout
@@ -54,12 +55,14 @@ def laid_out(monkeypatch: pytest.MonkeyPatch, kind: Callable[..., Any]) -> Itera
         yield
 
 
-def run(family: str, changes: dict[str, Any], device: str = "cpu") -> tuple[Objective, dict[str, Tensor]]:
+def run(
+    family: str, changes: dict[str, Any], device: str = "cpu", config: FocusConfig = CONFIG
+) -> tuple[Objective, dict[str, Tensor]]:
     """Losses and gradients of a batch, in single precision."""
-    model = tiny_model(family, CONFIG, torch.float32, **changes)
+    model = tiny_model(family, config, torch.float32, **changes)
     assert any(layer_windows(model.base)) == bool(changes)
     objective = FocusObjective(model.base, model.adapter).to(device)
-    result = objective(packed(SHOWN).to(torch.device(device)))
+    result = objective(packed(SHOWN, config).to(torch.device(device)))
     if not torch.is_grad_enabled():
         return result, {}
     result.loss.backward()
@@ -83,6 +86,17 @@ def test_losses_and_gradients_of_both_layouts_agree(
         flex = run(family, changes)
     with laid_out(monkeypatch, BlockLayout):
         agree(flex, run(family, changes))
+
+
+@pytest.mark.parametrize(("family", "changes"), [BASES[0], BASES[3]])
+def test_both_layouts_agree_with_several_candidates_a_chunk(
+    family: str, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(CONFIG, candidates_per_chunk=3)
+    with laid_out(monkeypatch, partial(FlexLayout, flex_attention=attended_in_full)):
+        flex = run(family, changes, config=config)
+    with laid_out(monkeypatch, BlockLayout):
+        agree(flex, run(family, changes, config=config))
 
 
 @pytest.mark.parametrize(("family", "changes"), [BASES[0], *BASES[3:]])

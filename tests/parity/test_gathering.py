@@ -51,6 +51,7 @@ def test_padded_rows_equal_rows_by_themselves(family: str, monkeypatch: pytest.M
         {"candidate_refresh": 2, "focus_share": 0.7, "local_refresh": "cached"},
         {"chunk_kv": "int8"},
         {"chunk_bos": True, "candidate_refresh": 3},
+        {"candidates_per_chunk": 2},
     ],
     ids=str,
 )

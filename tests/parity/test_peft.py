@@ -105,6 +105,9 @@ def test_what_cannot_be_converted_says_why(tmp_path: Path) -> None:
     full = tiny_model()
     with pytest.raises(ConfigurationError, match="full projections"):
         save_as_peft(tmp_path, full.adapter, full.config, full.base, BOS)
+    several = tiny_model("llama", replace(LOW, candidates_per_chunk=2))
+    with pytest.raises(ConfigurationError, match="only adapters with one"):
+        save_as_peft(tmp_path, several.adapter, several.config, several.base, BOS)
     model = tiny_model("llama", LOW)
     save_as_peft(tmp_path, model.adapter, model.config, model.base, BOS)
     record = json.loads((tmp_path / "adapter_config.json").read_text())

@@ -16,6 +16,7 @@ CONFIGS = {
     "paper": SMALL,
     "cached": replace(SMALL, local_refresh="cached", candidate_refresh=3),
     "focused": FOCUSED,
+    "several": replace(FOCUSED, candidates_per_chunk=2),
 }
 
 

@@ -67,9 +67,15 @@ def test_every_policy_equals_the_reference(config: FocusConfig) -> None:
         replace(SMALL, chunk_length=2, local_length=5, dynamic_prompt_length=1),
         replace(SMALL, static_prompt=(7, 9, 8), candidate_refresh=0),
         replace(SMALL, static_prompt=tuple(random_ids(20)), candidate_refresh=0, local_refresh="cached"),
+        replace(SMALL, candidates_per_chunk=3),
+        replace(SMALL, candidates_per_chunk=2, candidate_refresh=2, local_refresh="cached"),
+        replace(SMALL, candidates_per_chunk=4, candidate_refresh=0, rank=3, dynamic_prompt_length=2),
     ],
-    ids=["low-rank", "keys-and-values", "chunk-bos", "overlap", "no-bos", "tiny-chunks", "static", "long-static"],
-)
+    ids=[
+        "low-rank", "keys-and-values", "chunk-bos", "overlap", "no-bos", "tiny-chunks", "static", "long-static",
+        "three-candidates", "two-candidates-cached", "more-than-prompt",
+    ],
+)  # fmt: skip
 def test_every_option_equals_the_reference(config: FocusConfig) -> None:
     assert largest_difference(tiny_model(config=config), num_tokens=70, steps=3) <= EXACT
 

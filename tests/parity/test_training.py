@@ -67,6 +67,13 @@ def test_packed_losses_are_those_of_decoding_behind_a_static_prompt() -> None:
     packed_like_decoding(tiny_model(config=config), shown, 1e-6)
 
 
+@pytest.mark.parametrize("candidate_refresh", [0, 1, 2])
+def test_packed_losses_are_those_of_decoding_with_several_candidates_a_chunk(candidate_refresh: int) -> None:
+    config = replace(CONFIG, candidates_per_chunk=3, candidate_refresh=candidate_refresh)
+    shown = [replace(one, candidate_refresh=candidate_refresh) for one in EXAMPLES]
+    packed_like_decoding(tiny_model(config=config), shown, 1e-6)
+
+
 @pytest.mark.parametrize("candidate_refresh", [0, 1, 3])
 def test_no_token_that_goes_through_the_base_is_padding(candidate_refresh: int) -> None:
     """What goes through the base is counted inside it, and is what the method needs of the examples, each by itself."""

@@ -43,17 +43,18 @@ class CandidateKV:
         return CandidateKV([(room(keys), room(values)) for keys, values in self.layers])
 
     def put(self, made: "CandidateKV", sources: Sequence[int], rows: Sequence[int], numbers: Sequence[int]) -> None:
-        """Put rows of new candidates, one candidate each, where they belong.
+        """Put rows of new candidates, those of one chunk each, where they belong.
 
         Args:
-            made: New candidates, (rows, kv_heads, 1, head_dim).
+            made: New candidates, (rows, kv_heads, per_chunk, head_dim).
             sources: Which rows of it.
             rows: For each, the row here.
-            numbers: For each, the candidate's place in that row.
+            numbers: For each, the chunk's number in that row.
         """
         device = self.layers[0][0].device
         # Once for all layers: to a GPU, each of them would have to be sent as often as it is used.
         source, row, number = (torch.tensor(places, device=device) for places in (sources, rows, numbers))
         for mine, new in zip(self.layers, made.layers, strict=True):
             for states, new_states in zip(mine, new, strict=True):
-                states[row, :, number] = new_states[source, :, 0]
+                # By chunks: a view, (rows, kv_heads, chunks, per_chunk, head_dim).
+                states.unflatten(2, (-1, new_states.shape[2]))[row, :, number] = new_states[source]

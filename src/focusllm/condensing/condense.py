@@ -26,10 +26,12 @@ class Condenser:
     Args:
         base: The base model the adapter is attached to.
         adapter: Its candidate projections.
+        per_chunk: How many candidates stand for a chunk: the last token is run so many times (more than 1: ours).
     """
 
-    def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter) -> None:
+    def __init__(self, base: PreTrainedModel, adapter: CandidateAdapter, per_chunk: int = 1) -> None:
         self._base = base
+        self._per_chunk = per_chunk
         self._backbone = backbone_of(base)
         self._adapter = adapter
         self._has_warned = False
@@ -48,8 +50,8 @@ class Condenser:
             rows_at_once: How many chunks go through the base at once; ``None``: all.
 
         Returns:
-            The candidates of the batch's places, moved to the position of their chunk's number: candidate i of a
-            sequence is at position i, wherever its row ended.
+            The candidates of the batch's places, side by side and moved to where their chunk's number puts them:
+            candidate i of a sequence is at position i, wherever its row ended.
 
         Raises:
             StateError: The adapter is detached: candidates would be ordinary tokens.
@@ -61,26 +63,32 @@ class Condenser:
             )
         if batch.candidate_ids is not None:
             token_ids = torch.cat((batch.candidate_ids.unsqueeze(1), token_ids), dim=1)
+        batch.candidate_ids = token_ids[:, -1]
+        held, device, per_chunk = batch.cache.get_seq_length(), token_ids.device, self._per_chunk
+        token_ids = torch.cat((token_ids, token_ids[:, -1:].expand(-1, per_chunk - 1)), dim=1)
         rows, new_tokens = token_ids.shape
-        held = batch.cache.get_seq_length()
+        last = torch.arange(new_tokens - per_chunk, new_tokens, device=device)
         for some in pieces(rows, rows_at_once or rows):
-            last = torch.arange(1, some.stop - some.start + 1, device=token_ids.device) * new_tokens - 1
-            with self._adapter.gate.open_at(last):
+            starts = torch.arange(some.stop - some.start, device=device) * new_tokens
+            with self._adapter.gate.open_at((starts.unsqueeze(1) + last).flatten()):
                 padding = None if batch.padding is None else batch.padding[some]
                 self.extend(rows_of(batch.cache, some, rows, held), token_ids[some], padding)
         candidates = CandidateKV(
-            [(keys[..., -1:, :].clone(), values[..., -1:, :].clone()) for keys, values in cache_tensors(batch.cache)]
+            [
+                (keys[..., -per_chunk:, :].clone(), values[..., -per_chunk:, :].clone())
+                for keys, values in cache_tensors(batch.cache)
+            ]
         )
-        batch.cache.crop(-1)
-        batch.candidate_ids = token_ids[:, -1]
-        numbers = torch.tensor([[chunk] for _, chunk in batch.places], device=token_ids.device)
-        ends = torch.full((rows, 1), held + new_tokens - 1, device=token_ids.device)
+        batch.cache.crop(-per_chunk)
+        numbers = torch.tensor([[chunk] for _, chunk in batch.places], device=device)
+        ends = (held + last).expand(rows, -1)
         if batch.padding is not None:
             ends = ends - batch.padding.unsqueeze(1)
         if batch.repeats:
-            standing = torch.tensor(batch.row_of_place, device=token_ids.device)
+            standing = torch.tensor(batch.row_of_place, device=device)
             candidates, ends = candidates.rows(standing), ends[standing]
-        return candidates.moved(self.mover, numbers - ends)
+        own = numbers * per_chunk + torch.arange(per_chunk, device=device)
+        return candidates.moved(self.mover, own - ends)
 
     def extend(
         self, cache: Cache, token_ids: Int[Tensor, "rows new_tokens"], padding: Int[Tensor, " rows"] | None = None

@@ -56,10 +56,15 @@ def save_as_peft(
             stands from that token on for candidates. BOS, which the local context starts with, is what suits best.
 
     Raises:
-        ConfigurationError: The adapter is not low-rank.
+        ConfigurationError: The adapter is not low-rank, or has several candidates for each chunk.
     """
     if config.rank is None:
         raise ConfigurationError("PEFT's LoRA holds low-rank adapters; this one has full projections (`rank=None`).")
+    if config.candidates_per_chunk > 1:
+        raise ConfigurationError(
+            f"PEFT knows nothing of the {config.candidates_per_chunk} candidates that this adapter makes of each "
+            f"chunk's last token; only adapters with one can be converted."
+        )
     paths = _module_paths(base)
     tensors, targets = {}, set()
     for name, value in adapter.parameters().items():

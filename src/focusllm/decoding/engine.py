@@ -63,7 +63,7 @@ class FocusEngine:
         self.planner = ChunkPlanner(base, max_parallel_chunks)
         self.ranks = Ranks(base, process_group)
         self.turns = Turns()
-        self._condenser = Condenser(base, adapter)
+        self._condenser = Condenser(base, adapter, config.candidates_per_chunk)
 
     @property
     def device(self) -> torch.device:
@@ -217,7 +217,7 @@ class FocusEngine:
         is_time_for_all = len(state.pending) == self.config.candidate_refresh
         if not is_time_for_all and self.config.focus_share is None:
             return []
-        at_once = self.planner.rows_at_once(len(state.pending) + 1)
+        at_once = self.planner.rows_at_once(len(state.pending) + self.config.candidates_per_chunk)
         if is_time_for_all:
             made = [self._condense_pending(batch, state, at_once) for batch in state.chunks.visit(self.device)]
             state.pending = []
@@ -242,13 +242,14 @@ class FocusEngine:
     def _plan_locals(self, sequences: Sequence[SplitSequence]) -> list[LocalBatch]:
         """Put local contexts of equal shape together."""
         by_shape: dict[tuple[int, int], list[int]] = {}
+        per_chunk = self.config.candidates_per_chunk
         # A sequence without chunks is the base's own business: nothing is added to it.
         blocks = [block(s.local, self.local_bos) if s.chunks else list(s.local) for s in sequences]
         for index, sequence in enumerate(sequences):
             by_shape.setdefault((sequence.num_chunks, len(blocks[index])), []).append(index)
         return [
-            LocalBatch(indices, num_candidates, torch.tensor([blocks[i] for i in indices], device=self.device))
-            for (num_candidates, _), indices in by_shape.items()
+            LocalBatch(indices, num_chunks, per_chunk, torch.tensor([blocks[i] for i in indices], device=self.device))
+            for (num_chunks, _), indices in by_shape.items()
         ]
 
     def _run_locals(self, state: FocusState, made: Made, new_tokens: Tensor | None) -> None:
@@ -273,7 +274,7 @@ class FocusEngine:
                 f"The base's attention ({attention_of(self.base)!r}) cannot be recorded, which "
                 f"`focus_share` and evidence need: load it with another `attn_implementation`, such as 'sdpa'."
             )
-        with recorded(self.base, local.num_candidates) as record:
+        with recorded(self.base, local.num_candidates, local.per_chunk) as record:
             yield {"focus_record": record}
         local.shares = record.shares()
 
@@ -294,5 +295,5 @@ class FocusEngine:
         longest_row = 0
         if local.candidates is not None and rows_grow(self.config):
             rows = (batch.length for batch in state.chunks.batches)
-            longest_row = self.ranks.longest(max(rows, default=0)) + len(state.pending) + 1
+            longest_row = self.ranks.longest(max(rows, default=0)) + len(state.pending) + local.per_chunk
         check_growth(local.num_candidates + local.token_ids.shape[1] + 1, longest_row, self.window)

@@ -22,7 +22,8 @@ def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_to
     if not sequence.chunks:
         _check_whole(len(sequence.local), new_tokens, window)
         return
-    prompt = 1 + config.prompt_length(len(sequence.local))
+    # BOS and the prompt, whose last token is the first candidate.
+    prompt = config.prompt_length(len(sequence.local)) + config.candidates_per_chunk
     chunk, behind = max(map(len, sequence.chunks)) + config.chunk_bos, new_tokens if rows_grow(config) else 0
     if chunk + prompt + behind > window:
         longest = window - prompt - behind - config.chunk_bos - config.chunk_overlap
@@ -33,11 +34,13 @@ def check_room(sequence: SplitSequence, config: FocusConfig, window: int, new_to
             f"{advice} a shorter `dynamic_prompt_length`, or fewer new tokens."
         )
     local = 1 + len(sequence.local) + new_tokens
-    if sequence.num_chunks + local > window:
+    candidates = sequence.num_chunks * config.candidates_per_chunk
+    if candidates + local > window:
+        room = (window - local) // config.candidates_per_chunk
         raise WindowError(
-            f"{sequence.num_chunks} candidates and {local} local tokens (new ones included) need "
-            f"{sequence.num_chunks + local} positions; the base's window has {window}. "
-            + _larger_chunks(sequence, window, local, prompt + behind + config.chunk_bos + config.chunk_overlap)
+            f"{candidates} candidates and {local} local tokens (new ones included) need "
+            f"{candidates + local} positions; the base's window has {window}. "
+            + _larger_chunks(sequence, window, room, prompt + behind + config.chunk_bos + config.chunk_overlap)
         )
 
 
@@ -57,17 +60,17 @@ def room_for_local(chunks: Sequence[Sequence[int]], config: FocusConfig, window:
     """
     # BOS stands in every block, and so does what is to come, unless candidates are made but once.
     room = window - 1 - new_tokens
-    beside_longest = window - 1 - max(map(len, chunks), default=0) - config.chunk_bos
+    beside_longest = window - config.candidates_per_chunk - max(map(len, chunks), default=0) - config.chunk_bos
     beside_longest -= new_tokens if rows_grow(config) else 0
-    beside_candidates = room - len(chunks)
+    beside_candidates = room - len(chunks) * config.candidates_per_chunk
     # No more of a local context than its prompt comes behind a chunk.
     is_limited = not config.static_prompt and beside_longest < config.dynamic_prompt_length
     return min(config.local_length, beside_candidates, beside_longest if is_limited else room)
 
 
-def _larger_chunks(sequence: SplitSequence, window: int, local: int, beside_chunk: int) -> str:
+def _larger_chunks(sequence: SplitSequence, window: int, room: int, beside_chunk: int) -> str:
+    """Say how long chunks must be so that there are no more of them than there is room for."""
     memory = sequence.num_tokens - len(sequence.local)
-    room = window - local
     needed = -(-memory // room) if room > 0 else window
     if needed + beside_chunk <= window:
         return f"Use `chunk_length` of at least {needed}, or a shorter local context."

@@ -3,6 +3,7 @@
 Nothing but candidates and the scores of the next token goes from process to process; local contexts run in each.
 """
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -63,11 +64,11 @@ class Ranks:
             return made
         places = [place for some, _ in made for place in some]
         sizes = self._all(torch.tensor([len(places), *self._shapes(made)]))
-        counts, shapes = sizes[:, 0].tolist(), sizes[:, 1:].amax(dim=0).view(-1, 2).tolist()
+        counts, shapes = sizes[:, 0].tolist(), sizes[:, 1:].amax(dim=0).view(-1, 3).tolist()
         if not any(counts):
             return []
         all_places = self._all(_padded(torch.tensor(places, dtype=torch.int64).view(-1, 2), max(counts)))
-        width = sum(heads * head_dim for heads, head_dim in shapes)
+        width = sum(map(math.prod, shapes))
         rows = [torch.cat([states.flatten(1) for states in _flat(some)], dim=1) for _, some in made]
         mine = torch.cat(rows) if rows else torch.empty(0, width, dtype=self._base.dtype, device=self._base.device)
         # As bytes, which every backend can send.
@@ -79,10 +80,10 @@ class Ranks:
         ]
 
     def _shapes(self, made: Made) -> list[int]:
-        """Return heads and head size of the keys and of the values of each layer; zeros where nothing was made."""
+        """Return the shape a row has in the keys and in the values of each layer; zeros where nothing was made."""
         if not made:
-            return [0] * (4 * self._base.config.num_hidden_layers)
-        return [size for states in _flat(made[0][1]) for size in (states.shape[1], states.shape[3])]
+            return [0] * (6 * self._base.config.num_hidden_layers)
+        return [size for states in _flat(made[0][1]) for size in states.shape[1:]]
 
     def _all(self, mine: Tensor) -> Tensor:
         """Return what each process has, one behind the other: (processes, *shape)."""
@@ -102,6 +103,6 @@ def _padded(rows: Tensor, count: int) -> Tensor:
 
 def _unflattened(rows: Tensor, shapes: Sequence[Sequence[int]]) -> CandidateKV:
     """Undo what was done for sending: (rows, all keys and values) to those of each layer."""
-    parts = rows.split([heads * head_dim for heads, head_dim in shapes], dim=1)
-    states = [part.view(len(rows), heads, 1, head_dim) for part, (heads, head_dim) in zip(parts, shapes, strict=True)]
+    parts = rows.split(list(map(math.prod, shapes)), dim=1)
+    states = [part.view(len(rows), *shape) for part, shape in zip(parts, shapes, strict=True)]
     return CandidateKV(list(zip(states[::2], states[1::2], strict=True)))

@@ -26,10 +26,12 @@ class AttentionRecord:
 
     Args:
         num_candidates: How many candidates stand in front.
+        per_chunk: How many of them, side by side, stand for a chunk.
     """
 
-    def __init__(self, num_candidates: int) -> None:
+    def __init__(self, num_candidates: int, per_chunk: int) -> None:
         self._num_candidates = num_candidates
+        self._per_chunk = per_chunk
         self._layers: dict[int, Tensor] = {}
 
     def add(
@@ -41,20 +43,20 @@ class AttentionRecord:
         softcap: float | None,
         mask: Tensor | None = None,
     ) -> None:
-        """Take note of one layer: the mean, over heads, of the last query's weights on the candidates."""
+        """Take note of one layer: the mean, over heads, of the last query's weights on the candidates of each chunk."""
         last = query[:, :, -1].unflatten(1, (key.shape[1], -1)).float()
         seen = None if mask is None else mask[:, :, None, -1, : key.shape[-2]]
         scores = scores_of(last, key.float(), scaling, softcap, seen)
         weights = scores.softmax(dim=-1)[..., : self._num_candidates]
-        self._layers[layer] = weights.flatten(1, 2).mean(dim=1)
+        self._layers[layer] = weights.flatten(1, 2).mean(dim=1).unflatten(1, (-1, self._per_chunk)).sum(dim=-1)
 
-    def shares(self) -> Float[Tensor, "rows layers candidates"]:
-        """Return the share of each layer's attention that went to each candidate."""
+    def shares(self) -> Float[Tensor, "rows layers chunks"]:
+        """Return the share of each layer's attention that went to each chunk."""
         return torch.stack([self._layers[layer] for layer in sorted(self._layers)], dim=1)
 
 
-def on_candidates(shares: Float[Tensor, "*tokens layers candidates"]) -> Float[Tensor, "*tokens candidates"]:
-    """Sum up what was recorded: the attention to each candidate in the upper third of the layers.
+def on_candidates(shares: Float[Tensor, "*tokens layers chunks"]) -> Float[Tensor, "*tokens chunks"]:
+    """Sum up what was recorded: the attention to each chunk's candidates in the upper third of the layers.
 
     Candidates found their fact further down, and are read there: in the bundled model, with ten layers, the chunk
     that holds the fact gets 3% to 16% of the attention to candidates in the first seven layers, 77% to 97% in the
@@ -69,14 +71,14 @@ def can_record(base: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def recorded(base: PreTrainedModel, num_candidates: int) -> Iterator[AttentionRecord]:
+def recorded(base: PreTrainedModel, num_candidates: int, per_chunk: int) -> Iterator[AttentionRecord]:
     """Give a record to be handed to the base as ``focus_record`` within the ``with`` block."""
     implementation = attention_of(base)
     name = _PREFIX + implementation
     AttentionInterface.register(name, partial(_recording_attention, implementation))
     AttentionMaskInterface.register(name, ALL_MASK_ATTENTION_FUNCTIONS[implementation])
     with attention_by(base, name):
-        yield AttentionRecord(num_candidates)
+        yield AttentionRecord(num_candidates, per_chunk)
 
 
 def _recording_attention(

@@ -43,19 +43,26 @@ class LocalBatch:
 
     Attributes:
         sequences: Which sequences of the batch they are.
-        num_candidates: How many candidates stand in front of each of them.
+        num_chunks: How many chunks each of them has.
+        per_chunk: How many candidates stand in front of them for each chunk.
         token_ids: The local blocks, with all tokens decoded so far.
         candidates: The candidates in front of them; ``None`` where there are no chunks.
         cache: Keys and values of candidates and local tokens, kept while the local context is cached.
-        shares: How much of each layer's attention the last token paid to each candidate, where that is recorded.
+        shares: How much of each layer's attention the last token paid to each chunk, where that is recorded.
     """
 
     sequences: list[int]
-    num_candidates: int
+    num_chunks: int
+    per_chunk: int
     token_ids: Int[Tensor, "rows local"]
     candidates: CandidateKV | None = None
     cache: Cache | None = None
-    shares: Float[Tensor, "rows layers candidates"] | None = None
+    shares: Float[Tensor, "rows layers chunks"] | None = None
+
+    @property
+    def num_candidates(self) -> int:
+        """How many candidates stand in front of each local context."""
+        return self.num_chunks * self.per_chunk
 
     def put(self, places: Sequence[Place], made: CandidateKV) -> None:
         """Put new candidates of some chunks in front of those local contexts here that they belong to."""
@@ -114,12 +121,12 @@ class FocusState:
         counts = [0] * self.batch_size
         for batch in self.locals:
             for sequence in batch.sequences:
-                counts[sequence] = batch.num_candidates
+                counts[sequence] = batch.num_chunks
         return counts
 
     @property
-    def shares(self) -> list[Float[Tensor, "layers candidates"] | None]:
-        """For each sequence, the attention its last token paid to each candidate; ``None`` where not recorded."""
+    def shares(self) -> list[Float[Tensor, "layers chunks"] | None]:
+        """For each sequence, the attention its last token paid to each chunk; ``None`` where not recorded."""
         found: list[Tensor | None] = [None] * self.batch_size
         for batch in self.locals:
             if batch.shares is not None:

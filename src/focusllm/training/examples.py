@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
+from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, WindowError
 from focusllm.training.packing import TrainingExample
 
@@ -180,20 +181,21 @@ class ExampleDrawer:
         return [replace(_example(rng, sample, settings), source=number) for number, sample in chosen]
 
 
-def check_room(stages: Sequence[DrawSettings], prompt_length: int, window: int, local_length: int = 0) -> None:
+def check_room(stages: Sequence[DrawSettings], config: FocusConfig, window: int, local_length: int = 0) -> None:
     """Check that what is drawn, in its usual size, fits the base's window.
 
     Args:
         stages: From what the draws are made.
-        prompt_length: Tokens of prompt block to be expected behind each chunk, at most.
+        config: The method's settings.
         window: Tokens the base can attend to at once.
         local_length: Tokens of a local context besides its filler, at most, as far as they are known.
 
     Raises:
         WindowError: It does not.
     """
+    prompt_length, per_chunk = config.prompt_length(), config.candidates_per_chunk
     for stage in stages:
-        row = _usual_row(max(stage.chunk_lengths), stage.local_filler, prompt_length)
+        row = _usual_row(max(stage.chunk_lengths), stage.local_filler, prompt_length) + per_chunk - 1
         local = stage.local_filler + local_length
         if row > window:
             raise WindowError(
@@ -201,7 +203,7 @@ def check_room(stages: Sequence[DrawSettings], prompt_length: int, window: int, 
                 f"base's window has {window}. Set shorter `chunk_lengths` in `draws`."
             )
         affordable = stage.row_tokens // _usual_row(min(stage.chunk_lengths), 0, prompt_length)
-        slots = max(min(affordable, stage.max_chunks), stage.virtual_chunks)
+        slots = max(min(affordable, stage.max_chunks), stage.virtual_chunks) * per_chunk
         if slots + local >= window:
             raise WindowError(
                 f"{slots} candidates and a local context of {local} tokens and more take more positions than the "

@@ -27,7 +27,7 @@ _SINK = -2
 
 @dataclass(frozen=True)
 class _Queries:
-    """What each query sees: tokens of its group at least so far behind it, and all keys of its set."""
+    """What each query sees: tokens of its group at least so far behind it, and keys of its set up to its place."""
 
     groups: Int[Tensor, " queries"]
     places: Int[Tensor, " queries"]
@@ -116,7 +116,8 @@ def _block_mask(queries: _Queries, keys: _Keys, window: int | None) -> BlockMask
         gap = queries.places[query] - keys.places[key]
         is_near = (gap >= queries.least_gaps[query]) & (gap < furthest)
         is_own = is_near & (queries.groups[query] == keys.groups[key])
-        return is_own | (queries.sets[query] == keys.sets[key]) | (keys.sets[key] == _SINK)
+        is_of_set = (queries.sets[query] == keys.sets[key]) & (gap >= 0)
+        return is_own | is_of_set | (keys.sets[key] == _SINK)
 
     return create_block_mask(sees, None, None, len(queries.groups), len(keys.groups), device=keys.bias.device)
 
@@ -126,14 +127,14 @@ def _queries(batch: PackedBatch, local_sets: Tensor) -> _Queries:
     return _Queries(
         groups=_joined(batch.candidate_rows, num_rows + batch.local_sequences),
         places=_joined(candidates, batch.local_positions),
-        # A candidate sees the tokens before it; a local token itself, too.
-        least_gaps=_joined(torch.ones_like(candidates), torch.zeros_like(batch.local_positions)),
-        sets=_joined(torch.arange(len(candidates), device=candidates.device), local_sets),
+        # Candidates see the tokens before the first of them; a local token itself, too.
+        least_gaps=_joined(batch.candidate_orders + 1, torch.zeros_like(batch.local_positions)),
+        sets=_joined(_own_sets(batch), local_sets),
     )
 
 
 def _keys(batch: PackedBatch, sets: Tensor, by_set: Tensor) -> _Keys:
-    num_rows, own = len(batch.row_sequences), torch.arange(len(sets), device=sets.device)
+    num_rows, own = len(batch.row_sequences), _own_sets(batch)
     none, row_none, local_none = (torch.full_like(one, _NONE) for one in (own, batch.row_ids, batch.local_ids))
     # Only candidates in slots have one, and the sink.
     before, behind = len(batch.row_ids) + len(own), len(batch.local_ids) + 1
@@ -142,10 +143,16 @@ def _keys(batch: PackedBatch, sets: Tensor, by_set: Tensor) -> _Keys:
     sink = own.new_full((1,), _SINK)
     return _Keys(
         groups=_joined(batch.row_numbers, none, none, num_rows + batch.local_sequences, sink),
-        places=_joined(batch.row_positions, none, none, batch.local_positions, sink),
+        places=_joined(batch.row_positions, batch.candidate_positions, none, batch.local_positions, sink),
         sets=_joined(row_none, own, sets, local_none, sink),
         bias=bias,
     )
+
+
+def _own_sets(batch: PackedBatch) -> Int[Tensor, " candidates"]:
+    """Number the sets of each row: that of a candidate is called after the first one in it."""
+    orders = batch.candidate_orders
+    return torch.arange(len(orders), device=orders.device) - orders
 
 
 def _joined(*parts: Tensor) -> Int[Tensor, " tokens"]:

@@ -2,9 +2,9 @@
 
 What goes through the base is flat: first, without gradients, the tokens of all rows; then the candidates of all rows
 and behind them the local blocks. Row tokens attend within their row. Each candidate attends to the tokens of its own
-row before it, whose keys and values were kept, and to itself; each local token attends to one set of candidates and
-to the local tokens up to itself. That is block-sparse, and computed block by block: rows of equal length together, and
-each sequence's local block by itself.
+row before it, whose keys and values were kept, and to those of its set up to itself; each local token attends to one
+set of candidates and to the local tokens up to itself. That is block-sparse, and computed block by block: rows of equal
+length together, and each sequence's local block by itself.
 Source: paper, equations (3) to (5); the sets: ours.
 """
 
@@ -75,7 +75,7 @@ class _Runs:
         return self._batched(states.split(self.row_tokens))
 
     def of_candidates(self, states: Shaped[Tensor, "candidates ..."]) -> list[Tensor]:
-        """Return what there is of the candidates of each run, (rows, sets, *features)."""
+        """Return what there is of the candidates of each run, (rows, candidates, *features)."""
         return self._batched(states.split(self.candidates))
 
     def _batched(self, parts: Sequence[Tensor]) -> list[Tensor]:
@@ -129,7 +129,8 @@ class CandidateLayout:
         self._rows = rows
         self._mover = mover
         self._windows = windows
-        self._shift = batch.row_slots[batch.candidate_rows] - batch.candidate_positions
+        slots = batch.row_slots[batch.candidate_rows] + batch.candidate_orders
+        self._shift = slots - batch.candidate_positions
 
     def _moved(
         self, layer: int, keys: Float[Tensor, "candidates kv_heads head_dim"]
@@ -188,16 +189,17 @@ class BlockLayout(CandidateLayout):
             yield _attend(q.unsqueeze(0), all_k, all_v, bias.to(q.dtype), scoring).squeeze(0)
 
     def _masks_of_candidates(self, batch: PackedBatch, window: int | None) -> list[Tensor]:
-        """Say what the candidates of each run may see of their row and of its candidates: (rows, 1, sets, all)."""
+        """Say what each run's candidates may see of their row and its candidates: (rows, 1, candidates, all)."""
         masks = []
-        runs = zip(
-            self._runs.of_candidates(batch.candidate_positions), self._runs.of_rows(batch.row_positions), strict=True
-        )
-        for positions, places in runs:
+        own = (batch.candidate_positions, batch.candidate_orders, batch.candidate_sets)
+        runs = zip(*map(self._runs.of_candidates, own), self._runs.of_rows(batch.row_positions), strict=True)
+        for positions, orders, sets, places in runs:
             gaps = positions.unsqueeze(2) - places.unsqueeze(1)
-            sees_row = (gaps > 0) if window is None else (gaps > 0) & (gaps < window)
-            itself = torch.eye(gaps.shape[1], dtype=torch.bool, device=gaps.device).expand(len(gaps), -1, -1)
-            masks.append(torch.cat((sees_row, itself), dim=-1).unsqueeze(1))
+            is_before = gaps > orders.unsqueeze(2)
+            sees_row = is_before if window is None else is_before & (gaps < window)
+            is_own = sets.unsqueeze(2) == sets.unsqueeze(1)
+            sees_own = is_own & (orders.unsqueeze(2) >= orders.unsqueeze(1))
+            masks.append(torch.cat((sees_row, sees_own), dim=-1).unsqueeze(1))
         return masks
 
     def _biases_of_locals(self, batch: PackedBatch, window: int | None) -> list[Tensor]:

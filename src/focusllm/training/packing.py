@@ -73,12 +73,13 @@ class PackedBatch:
         row_numbers: The row of each.
         row_positions: The position of each in its row.
         row_sequences: The sequence of each row.
-        row_slots: The position each row's candidates have in front of their sequence's local block.
+        row_slots: The position each row's first candidates have in front of their sequence's local block.
         row_bias: Added to the scores of each row's candidates: the logarithm of how many like them are meant.
         candidate_ids: Token ids of the candidates.
         candidate_rows: The row of each.
         candidate_sets: The set of each.
         candidate_positions: The position of each in its row.
+        candidate_orders: How many of its set come before each in its row: 0 where one candidate stands for a chunk.
         local_ids: Token ids of the local blocks.
         local_sequences: The sequence of each.
         local_positions: The position of each, behind its sequence's candidates.
@@ -98,6 +99,7 @@ class PackedBatch:
     candidate_rows: Int[Tensor, " candidates"]
     candidate_sets: Int[Tensor, " candidates"]
     candidate_positions: Int[Tensor, " candidates"]
+    candidate_orders: Int[Tensor, " candidates"]
     local_ids: Int[Tensor, " local_tokens"]
     local_sequences: Int[Tensor, " local_tokens"]
     local_positions: Int[Tensor, " local_tokens"]
@@ -136,22 +138,23 @@ def pack(examples: Sequence[TrainingExample], config: FocusConfig, bos_token_id:
     leads = [len(local) - len(example.seen) for example, local in zip(examples, locals_, strict=True)]
     rows_of = [_rows_of(example, config, bos_token_id) for example in examples]
     rows = list(chain.from_iterable(rows_of))
-    led = list(zip(examples, leads, strict=True))
+    led, per_chunk = list(zip(examples, leads, strict=True)), config.candidates_per_chunk
     return PackedBatch(
         sequence_sources=torch.tensor([example.source for example in examples]),
         row_ids=_flat(row.tokens for row in rows),
         row_numbers=_numbers(row.tokens for row in rows),
         row_positions=_flat(range(len(row.tokens)) for row in rows),
         row_sequences=_numbers(rows_of),
-        row_slots=_flat(example.slots for example in examples),
+        row_slots=_flat(example.slots for example in examples) * per_chunk,
         row_bias=_flat([float(copies) for copies in example.copies] for example in examples).log(),
         candidate_ids=_flat(row.candidates for row in rows),
         candidate_rows=_numbers(row.candidates for row in rows),
-        candidate_sets=_flat(example.sets for example in examples for _ in example.chunks),
+        candidate_sets=_flat(e.sets for e in examples for _ in e.chunks).repeat_interleave(per_chunk),
         candidate_positions=_flat(row.positions for row in rows),
+        candidate_orders=_flat(range(per_chunk) for row in rows for _ in row.candidates[::per_chunk]),
         local_ids=_flat(locals_),
         local_sequences=_numbers(locals_),
-        local_positions=_flat(range(e.num_slots, e.num_slots + len(e.seen) + lead) for e, lead in led),
+        local_positions=_flat(_behind(e.num_slots * per_chunk, len(e.seen) + lead) for e, lead in led),
         local_sets=_flat([e.set_of(j - lead) for j in range(len(e.seen) + lead)] for e, lead in led),
         labels=_flat([*[IGNORED] * (lead + e.cut), *e.local[e.cut + 1 :]] for e, lead in led),
         weights=_flat([*[0.0] * (lead + e.cut), *e.weights[e.cut + 1 :]] for e, lead in led),
@@ -162,15 +165,20 @@ def _rows_of(example: TrainingExample, config: FocusConfig, bos_token_id: int | 
     """Build the row of each chunk: chunk and prompt block up to the last candidate, candidates."""
     local_bos = bos_token_id if config.insert_bos else None
     chunk_bos = bos_token_id if config.chunk_bos else None
-    sets = example.sets
+    sets, repeats = example.sets, range(config.candidates_per_chunk)
     asked, last = example.local[: example.cut + 1], sets[-1]
     prompt = [*prompt_block(asked, config, local_bos), *example.local[len(asked) : len(asked) + last]]
-    candidates = [prompt[len(prompt) - 1 - last + number] for number in sets]
+    candidates = [prompt[len(prompt) - 1 - last + number] for number in sets for _ in repeats]
+    behind = [number - last + repeat for number in sets for repeat in repeats]
     rows = []
     for chunk in example.chunks:
         tokens = [*block(chunk, chunk_bos), *prompt[:-1]]
-        rows.append(_Row(tokens, candidates, [len(tokens) - last + number for number in sets]))
+        rows.append(_Row(tokens, candidates, [len(tokens) + offset for offset in behind]))
     return rows
+
+
+def _behind(first: int, count: int) -> range:
+    return range(first, first + count)
 
 
 def _flat(values: Iterable[Iterable[int | float]]) -> Tensor:

@@ -210,7 +210,7 @@ def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, window: floa
         tokens = (corpus.record_tokens if settings.kind == "records" else corpus.text_tokens)(tokenizer)
         source = _make_source(settings, corpus, tokens, tokenizer)
         if isinstance(source, RecordSource):
-            source.check_room(recipe.draws, window)
+            source.check_room(recipe.draws, window, recipe.focus.candidates_per_chunk)
         sources[source] = settings.share
         checksums.append(tokens.checksum)
     return ExampleDrawer(sources, recipe.draws, recipe.focus.prompt_length(), checksums)

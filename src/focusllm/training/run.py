@@ -169,7 +169,7 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
         )
     texts = [source for source in recipe.data if source.kind in ("continuation", "reconstruction")]
     longest = max((most_text(source.max_supervised) for source in texts), default=0)
-    check_room(recipe.draws, recipe.focus.prompt_length(), window_of(base), longest)
+    check_room(recipe.draws, recipe.focus, window_of(base), longest)
 
 
 def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], *, is_new: bool) -> None:

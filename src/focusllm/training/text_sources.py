@@ -85,12 +85,13 @@ class RecordSource:
             raise TrainingError("No record has a prompt of 4 tokens or more and a completion.")
         self._max_supervised = max_supervised
 
-    def check_room(self, stages: Sequence[DrawSettings], window: float) -> None:
+    def check_room(self, stages: Sequence[DrawSettings], window: float, per_chunk: int = 1) -> None:
         """Check that the candidates of every prompt, and its completion, fit the base's window, whatever is drawn.
 
         Args:
             stages: From what the draws are made.
             window: Tokens the base can attend to at once.
+            per_chunk: How many candidates stand for a chunk.
 
         Raises:
             WindowError: They do not.
@@ -99,7 +100,7 @@ class RecordSource:
         for stage, number in product(stages, self._kept):
             prompt, completion = sizes[2 * number : 2 * number + 2]
             local = 1 + min(prompt // 2, _most_tail(stage.local_filler)) + completion
-            slots = max(math.ceil(prompt / min(stage.chunk_lengths)), stage.virtual_chunks)
+            slots = max(math.ceil(prompt / min(stage.chunk_lengths)), stage.virtual_chunks) * per_chunk
             if slots + local > window:
                 raise WindowError(
                     f"Record {number + 1} has a prompt of {prompt} tokens and a completion of {completion}: up to "

@@ -13,8 +13,9 @@ from focusllm.errors import StateError, WindowError
 from tiny import SMALL, random_ids, tiny_model
 
 
-def test_too_many_chunks_for_the_window_and_the_advice_works() -> None:
-    model = tiny_model()
+@pytest.mark.parametrize("per_chunk", [1, 3])
+def test_too_many_chunks_for_the_window_and_the_advice_works(per_chunk: int) -> None:
+    model = tiny_model(config=replace(SMALL, candidates_per_chunk=per_chunk))
     ids = torch.tensor([random_ids(12 * 60)])
     with pytest.raises(WindowError, match="candidates and 11 local tokens") as refused:
         model(ids)
@@ -37,9 +38,9 @@ def test_no_chunk_length_fits_with_what_chunks_share() -> None:
         tiny_model().configure(chunk_overlap=5)(ids)
 
 
-@pytest.mark.parametrize("overlap", [0, 5])
-def test_a_chunk_longer_than_the_window_and_the_advice_works(overlap: int) -> None:
-    model = tiny_model().configure(chunk_length=60, chunk_overlap=overlap)
+@pytest.mark.parametrize(("overlap", "per_chunk"), [(0, 1), (5, 1), (0, 3)])
+def test_a_chunk_longer_than_the_window_and_the_advice_works(overlap: int, per_chunk: int) -> None:
+    model = tiny_model(config=replace(SMALL, candidates_per_chunk=per_chunk, chunk_length=60, chunk_overlap=overlap))
     ids = torch.tensor([random_ids(200)])
     with pytest.raises(WindowError, match=f"A chunk of {60 + overlap} tokens") as refused:
         model(ids)

@@ -40,6 +40,18 @@ def test_an_example_becomes_rows_candidates_and_a_local_block() -> None:
     assert batch.num_tokens == 10 + 4 + 5
 
 
+def test_several_candidates_of_a_chunk_are_its_last_token_again() -> None:
+    one, two = pack([EXAMPLE], CONFIG, BOS), pack([EXAMPLE], replace(CONFIG, candidates_per_chunk=2), BOS)
+    assert two.row_ids.tolist() == one.row_ids.tolist()
+    assert two.row_slots.tolist() == [0, 4]
+    assert two.candidate_ids.tolist() == [22, 22, 23, 23, 22, 22, 23, 23]
+    assert two.candidate_rows.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert two.candidate_sets.tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
+    assert two.candidate_positions.tolist() == [5, 6, 6, 7, 3, 4, 4, 5]
+    assert two.candidate_orders.tolist() == [0, 1] * 4
+    assert two.local_positions.tolist() == [6, 7, 8, 9, 10]
+
+
 def test_sets_that_no_token_sees_are_left_out() -> None:
     batch = pack([replace(EXAMPLE, candidate_refresh=0)], CONFIG, BOS)
     assert [row.tolist() for row in batch.rows] == [[10, 11, 12, BOS, 21], [13, BOS, 21]]
