@@ -54,7 +54,7 @@ def samples(folder: Path, variant: str, seed: int) -> tuple[dict, list[dict]]:
 
 
 def test_variants_are_trained_asked_alike_and_compared(command, folder: Path) -> None:
-    run = command("ablate", "--config", folder / "ablation.yaml")
+    run = command("eval", "ablate", "--config", folder / "ablation.yaml")
     assert run.status == 0, run.err
     adapters = {
         f"{path.parents[2].name}/{path.parents[1].name}": path

@@ -113,6 +113,11 @@ def evaluate(
 
     longbench, longbench-e, longbench-v2, infinitebench, babilong
 
+    Measurements with options of their own (see their --help):
+
+    ablate: variants of a recipe, trained and compared
+    perplexity: how well a text is predicted, by position
+
     Systems, all with the same base:
 
     focusllm

@@ -4,8 +4,10 @@ import logging
 import os
 import sys
 from io import StringIO, TextIOWrapper
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from focusllm import __version__
 from focusllm.cli import (
@@ -27,9 +29,22 @@ from focusllm.errors import FocusError
 
 # Exit status of a command that was ended by Ctrl-C, as shells have it.
 _INTERRUPTED = 130
+# Measurements with options of their own: commands that may be named behind `eval`, where people look for them.
+_MEASUREMENTS = ("ablate", "perplexity")
+
+
+class _Commands(TyperGroup):
+    """The commands by name."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is meant."""
+        is_measurement = args[0] == "eval" and args[1:2] and args[1] in _MEASUREMENTS
+        return super().resolve_command(ctx, args[1:] if is_measurement else args)
+
 
 app = typer.Typer(
     name="focusllm",
+    cls=_Commands,
     help="Read documents far longer than a language model's window.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
