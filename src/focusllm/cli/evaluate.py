@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from focusllm.evaluation.systems import System
     from focusllm.model import FocusModel
 
+# Of a task, and of the whole suite, which is to be done within the hour on two cores.
+_LENGTHS, _SUITE_LENGTHS = "4K,8K,16K,32K", "4K,16K"
+
 
 def evaluate(
     task: Annotated[
@@ -26,7 +29,7 @@ def evaluate(
         typer.Option(
             "--lengths",
             help="Lengths of the texts in tokens, separated by commas; K for 1,024.",
-            show_default="4K,8K,16K,32K",
+            show_default="4K,8K,16K,32K; 4K,16K of the suite",
         ),
     ] = None,
     depths: Annotated[
@@ -129,7 +132,7 @@ def evaluate(
 
     Example: focusllm eval passkey --lengths 4K,64K --trials 20
     """
-    from focusllm.evaluation.runner import run_suite
+    from focusllm.evaluation.runner import run_suites
     from focusllm.evaluation.runs import SAMPLES_NAME, title_of
     from focusllm.evaluation.systems import POLICIES, SYSTEMS
 
@@ -139,6 +142,8 @@ def evaluate(
         "reasoning": reasoning or None,
     }  # fmt: skip
     tasks, folder = _named(task), output or Path(task)
+    if task == "suite" and lengths is None:
+        generated["lengths"] = _SUITE_LENGTHS
     suites = {name: _suite(name, generated, published, trials) for name in tasks}
     _check_known("--system", system, SYSTEMS)
     names = [] if policies is None else policies.split(",")
@@ -154,14 +159,16 @@ def evaluate(
         focus_share=focus_share,
     )  # fmt: skip
     readers = _systems(focus, system, names)
+    places = {name: folder / name if len(suites) > 1 else folder for name in suites}
+    every = [
+        (suite, {places[name] / own / SAMPLES_NAME: one for own, one in readers.items()})
+        for name, suite in suites.items()
+    ]
     with run_bar(len(readers) * sum(suite.work for suite in suites.values()), task) as bar:
-        for name, suite in suites.items():
-            bar.name(name)
-            place = folder / name if len(suites) > 1 else folder
-            systems = {place / own / SAMPLES_NAME: one for own, one in readers.items()}
-            runs = run_suite(suite, systems, focus, partial(_advance, bar, suite))
-            for path, records in runs.items():
-                _report(path.parent, f"{title_of(suite.header)}, {systems[path].name}", records)
+        runs = run_suites(every, focus, partial(_advance, bar))
+    for suite, systems in every:
+        for path, one in systems.items():
+            _report(path.parent, f"{title_of(suite.header)}, {one.name}", runs[path])
     say(f"Samples, tables and pictures are in {folder}/.")
 
 
@@ -200,7 +207,7 @@ def _suite(task: str, generated: dict[str, Any], published: dict[str, Any], tria
     if task in PUBLISHED:
         return _published(task, trials=trials, **published)
     check_can_draw()
-    lengths = tuple(map(loading.parse_length, (generated["lengths"] or "4K,8K,16K,32K").split(",")))
+    lengths = tuple(map(loading.parse_length, (generated["lengths"] or _LENGTHS).split(",")))
     depths, seed = generated["depths"], generated["seed"]
     grid = Grid(lengths, 10 if depths is None else depths, 20 if trials is None else trials, seed or 0)
     return GridSuite(TASKS[task], grid)

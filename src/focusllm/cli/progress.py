@@ -93,10 +93,6 @@ class RunBar:
     def __init__(self, bar: Progress, total: int, title: str) -> None:
         self._bar, self._task, self._total = bar, bar.add_task(title, total=total), total
 
-    def name(self, title: str) -> None:
-        """Change what stands before it."""
-        self._bar.update(self._task, description=title)
-
     def __call__(self, work: int, is_new: bool) -> None:
         """Take note of a sample."""
         if is_new:

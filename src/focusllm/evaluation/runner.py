@@ -1,9 +1,10 @@
 """Running samples through systems; every sample is a line of a file, and a run can be taken up again."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -104,20 +105,26 @@ def run_grid(
     return run_suite(GridSuite(task, grid), {output: system}, model)[output]
 
 
-def run_suite(
-    suite: Suite,
-    systems: Mapping[Path, System],
+def run_suite(suite: Suite, systems: Mapping[Path, System], model: FocusModel) -> dict[Path, list[dict[str, Any]]]:
+    """Run the samples of one suite; see :func:`run_suites`."""
+    return run_suites([(suite, systems)], model)
+
+
+def run_suites(
+    suites: Sequence[tuple[Suite, Mapping[Path, System]]],
     model: FocusModel,
-    done: Callable[[dict[str, Any], bool], None] = lambda _, is_new: None,
+    done: Callable[[Suite, dict[str, Any], bool], None] = lambda *_: None,
 ) -> dict[Path, list[dict[str, Any]]]:
     """Run all samples that the output files do not hold yet, sample by sample, by every system.
 
+    Suites take turns, so that what is left to do is, at any time, like what was done.
+
     Args:
-        suite: Which samples.
-        systems: What answers, each with its output file: JSON lines, of which the first says what the run is, each
-            other one is a sample.
+        suites: Which samples, and what answers, each with its output file: JSON lines, of which the first says what the
+            run is, each other one is a sample.
         model: Its tokenizer encodes the samples; its settings are recorded.
-        done: Called with every record, and whether it is new: what the file held already took no time.
+        done: Called with every record, its suite before it, and whether it is new: what the file held already took no
+            time.
 
     Returns:
         The records of each file.
@@ -125,24 +132,28 @@ def run_suite(
     Raises:
         InputError: A file holds another run, samples of other data or with other prompts, or is being written.
     """
-    with alone_in(output.parent for output in systems):
+    with alone_in(output.parent for _, systems in suites for output in systems):
         # The same samples by the same system with the same settings; the rest may differ from one day to the next.
         free = ("versions", "hardware")
         runs = {
             output: opened_run(output, _header(suite, system, model), "seed", free)
+            for suite, systems in suites
             for output, system in systems.items()
         }
-        _run_missing(suite, systems, runs, model, done)
+        for _ in zip_longest(*(_run_missing(*one, runs, model, done) for one in suites)):
+            pass
     return {output: list(records.values()) for output, records in runs.items()}
 
 
 def _run_missing(
     suite: Suite,
     systems: Mapping[Path, System],
-    runs: Mapping[Path, dict[Any, dict[str, Any]]],
+    all_runs: Mapping[Path, dict[Any, dict[str, Any]]],
     model: FocusModel,
-    done: Callable[[dict[str, Any], bool], None],
-) -> None:
+    done: Callable[[Suite, dict[str, Any], bool], None],
+) -> Iterator[None]:
+    """Run what is missing; after every sample, others may take their turn."""
+    runs = {output: all_runs[output] for output in systems}
     # Of a run that goes on, one sample is drawn again: what the others would be drawn from must be what it was.
     are_alike = {output: not records for output, records in runs.items()}
     for cell in suite.cells():
@@ -157,7 +168,8 @@ def _run_missing(
                 _check_prompt(output, records[cell.seed], sample)
                 are_alike[output] = True
             _check_same(output, cell, records[cell.seed])
-            done(records[cell.seed], not is_known[output])
+            done(suite, records[cell.seed], not is_known[output])
+        yield
 
 
 def _encode_of(cell: Cell, model: FocusModel) -> Encode:

@@ -17,7 +17,7 @@ from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.baselines import TruncatedSystem
 from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.evaluation.perplexity import Perplexity, run_perplexity
-from focusllm.evaluation.runner import Grid, GridSuite, run_grid
+from focusllm.evaluation.runner import Grid, GridSuite, run_grid, run_suites
 from focusllm.evaluation.tasks.passkey import Passkey
 from focusllm.evaluation.tasks.registry import TASKS
 from focusllm.files import held
@@ -88,6 +88,22 @@ def model_of(**changes: Any) -> FocusModel:
 
 def ask(model: FocusModel, path: Path, trials: int = 2) -> list[dict[str, Any]]:
     return run_grid(Passkey(), TruncatedSystem(model), model, Grid((400,), 2, trials), path)
+
+
+def test_suites_take_turns_and_each_is_what_it_is_alone(tmp_path: Path) -> None:
+    model, system = model_of(), Copying([5, 6])
+    suites = [GridSuite(TASKS[name], Grid((3000,), 2, trials)) for name, trials in (("passkey", 2), ("key-value", 3))]
+    seen: list[tuple[str, bool]] = []
+    every = [(suite, {tmp_path / suite.task.name / "samples.jsonl": system}) for suite in suites]
+    run_suites(every[1:], model)
+    run_suites(every, model, lambda suite, record, is_new: seen.append((suite.task.name, is_new)))  # type: ignore[attr-defined]
+    assert seen == [("passkey-landmark", True), ("key-value", False)] * 2 + [("key-value", False)]
+    for suite, systems in every:
+        [path] = systems
+        alone = run_grid(suite.task, system, model, suite.grid, tmp_path / "alone" / path.parent.name / path.name)
+        together = [json.loads(line) for line in path.read_text().splitlines()[1:]]
+        assert [one["output"] for one in together] == [one["output"] for one in alone]
+        assert [one["seed"] for one in together] == [one["seed"] for one in alone]
 
 
 def test_a_run_does_not_go_on_with_another_model(tmp_path: Path) -> None:
