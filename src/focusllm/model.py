@@ -43,8 +43,8 @@ class FocusModel(DocumentMethods, nn.Module):
 
     Raises:
         UnsupportedModelError: The base is no causal language model, or its architecture is not supported.
-        ConfigurationError: It carries candidate projections already, or is spread over several devices; or a setting
-            is unknown or out of range, or the tokenizer is none of transformers'.
+        ConfigurationError: It carries candidate projections already, is offloaded, or spread over several devices; or
+            a setting is unknown or out of range, or the tokenizer is none of transformers'.
     """
 
     def __init__(
