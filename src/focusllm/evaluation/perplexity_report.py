@@ -67,8 +67,10 @@ def perplexities(runs: Sequence[PerplexityRun]) -> list[list[str]]:
 def _cell(result: PositionResult | None) -> str:
     if result is None:
         return ""
-    value, low, high = map(_in_few_digits, (result.perplexity, *result.interval))
-    return f"{value} [{low}, {high}] n={result.count:,}"
+    interval = f"none, segments: {result.num_segments}"
+    if result.interval is not None:
+        interval = ", ".join(map(_in_few_digits, result.interval))
+    return f"{_in_few_digits(result.perplexity)} [{interval}] n={result.count:,}"
 
 
 def _in_few_digits(perplexity: float) -> str:

@@ -40,12 +40,16 @@ def test_intervals_of_scores() -> None:
     assert score_interval(scores.tolist()) == (low, high)
 
 
-def test_a_single_sample_has_no_interval_of_no_width() -> None:
-    assert score_interval([0.4]) == (0.0, 1.0)
-    assert score_interval([1.0]) == wilson_interval(1, 1)
+@pytest.mark.parametrize(("count", "rare"), [(1, 0.95), (3, 0.6316), (100, 0.0295)])
+def test_equal_samples_have_no_interval_of_no_width(count: int, rare: float) -> None:
+    """Resampled, they would show that all others are the same; the more there are, the rarer others can be."""
+    assert bootstrap_interval([0.4] * count) is None
+    assert score_interval([0.4] * count) == pytest.approx((0.4 - rare * 0.4, 0.4 + rare * 0.6), abs=1e-4)
+    assert score_interval([1.0] * count) == wilson_interval(count, count)
+    wanted = (0.5, pytest.approx((0.5 - rare * 1.5, 0.5 + rare * 0.5), abs=1e-4))
     for groups in (["a"], ["a", "b"]):
-        scores = [0.75] * len(groups)
-        assert paired_difference(scores, [0.25] * len(groups), groups) == (0.5, (-1.0, 1.0))
+        scores = [0.75] * count * len(groups)
+        assert paired_difference(scores, [0.25] * len(scores), groups * count) == wanted
 
 
 def test_intervals_of_long_runs_take_little_memory() -> None:
@@ -243,7 +247,7 @@ def write_perplexity(folder: Path, losses: list[float], system: str, text: str =
 
 
 def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
-    write_perplexity(tmp_path / "a", [1.0, 1.0, 2.0, 2.0], "ours")
+    write_perplexity(tmp_path / "a", [1.0, 1.0, 2.0, 4.0], "ours")
     write_perplexity(tmp_path / "b", [1.0, 1.0, 3.0, 3.0], "base")
     write_perplexity(tmp_path / "c", [1.0], "ours", text="another text")
     write_run(tmp_path / "d", [1.0])
@@ -258,11 +262,11 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
     head, _, *rows = page[page.index("| perplexity by") :].splitlines()[:4]
     assert head.split(" | ")[1:] == ["0 to 16", "16 to 32 |"]
     cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}
-    assert cells["| ours"][1].startswith(f"{math.exp(2):.2f} [")
-    assert cells["| base"][1] == f"{math.exp(3):.2f} [{math.exp(3):.2f}, {math.exp(3):.2f}] n=16 |"
+    assert cells["| ours"][1] == f"{math.exp(3):.2f} [{math.exp(2):.2f}, {math.exp(4):.2f}] n=16 |"
+    assert cells["| base"][1] == f"{math.exp(3):.2f} [none, segments: 2] n=16 |"
     lines = csv_table(runs, texts).splitlines()
     assert len(lines) == 1 + 1 + 2 + 2 + 1
-    assert any(",base,32,,16,20.0855," in line for line in lines)
+    assert any(line.endswith(",base,32,,16,20.0855,,,") for line in lines)
     assert "data:image/png" in html_page([], texts, "Title")
     # Texts alone are runs enough; a folder with neither is none.
     assert find_runs([tmp_path / "a"]) == []
