@@ -261,7 +261,7 @@ class FocusModel(DocumentMethods, nn.Module):
     def save_adapter(self, path: str | Path) -> None:
         """Write the adapter as a folder: configuration, weights as safetensors, model card.
 
-        A folder that holds an adapter is overwritten, but for its model card.
+        An adapter that is there is overwritten; of its model card, what FocusLLM wrote there.
         """
         save_adapter(path, self.adapter, self.config, self.base)
 

@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from focusllm.bundled.model import BUNDLED, resolve_base
-from focusllm.condensing.adapter_files import CARD_NAME, model_card
 from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.model_card import CARD_NAME, model_card
 from focusllm.errors import MissingDependencyError
 from focusllm.files import write_text
 from focusllm.plotting import new_figure, save_figure
