@@ -127,11 +127,12 @@ def run_suite(
     """
     with alone_in(output.parent for output in systems):
         # The same samples by the same system with the same settings; the rest may differ from one day to the next.
-        free = ("versions", "hardware")
-        runs = {
-            output: opened_run(output, _header(suite, system, model), "seed", free)
-            for output, system in systems.items()
-        }
+        free = ("versions", "hardware", "place")
+        runs = {}
+        for place, (output, system) in enumerate(systems.items()):
+            header = _header(suite, system, model)
+            together = {"place": place} if len(systems) > 1 else {}
+            runs[output] = opened_run(output, {**header, **together}, "seed", free)
         _run_missing(suite, systems, runs, model, done)
     return {output: list(records.values()) for output, records in runs.items()}
 

@@ -153,6 +153,23 @@ def test_runs_of_suites_are_told_apart_by_the_folders_that_differ(
     assert own.label != more.label == f"ours, {tmp_path}/one/lines/more.jsonl"
 
 
+def test_systems_stand_as_they_were_named_and_run(tmp_path: Path) -> None:
+    """Neither by the names of their folders."""
+    together = tmp_path / "b" / "suite"
+    for place, name in enumerate(("paper", "cached", "once")):
+        write_run(together / name, [1.0], system=name)
+        path = together / name / "samples.jsonl"
+        header, *samples = map(json.loads, path.read_text().splitlines())
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in [{**header, "place": place}, *samples]))
+    for name in ("z", "a"):
+        write_run(tmp_path / name, [1.0], system=name)
+        write_perplexity(tmp_path / "texts" / name, [1.0], system=name)
+    assert [run.label for run in find_runs([tmp_path])] == ["a", "paper", "cached", "once", "z"]
+    named = [tmp_path / name for name in ("z", "b", "a")]
+    assert [run.label for run in find_runs(named)] == ["z", "paper", "cached", "once", "a"]
+    assert [run.label for run in find_perplexities([tmp_path / "texts" / "z", tmp_path])] == ["z", "a"]
+
+
 @pytest.mark.parametrize("told", ["depth", "data_checksum"])
 def test_samples_of_other_depths_or_files_are_not_compared(tmp_path: Path, told: str) -> None:
     """Runs with another number of depths, or of another version of a data file, have the same seeds."""
