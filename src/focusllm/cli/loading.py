@@ -28,7 +28,7 @@ Adapter = Annotated[
     Path | None,
     typer.Option(
         "--adapter",
-        help="The adapter: a folder, or a name on the Hugging Face Hub (owner/name, or owner/name@revision).",
+        help="The adapter: a folder, a name on the Hugging Face Hub (owner/name, or owner/name@revision), or bundled.",
         show_default="the bundled one's; with --model, none",
     ),
 ]

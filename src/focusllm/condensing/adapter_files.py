@@ -119,19 +119,26 @@ def base_name_of(base: PreTrainedModel) -> str:
     return with_revision(name, getattr(base, "hub_revision", DEFAULT_REVISION))
 
 
-def adapter_folder(name: str | Path) -> Path:
+def adapter_folder(name: str | Path, start: Path = Path()) -> Path:
     """Return the folder of an adapter: the one of that name, or one that is fetched from the Hugging Face Hub, once.
 
     Args:
-        name: The folder, or ``owner/name`` on the Hub, with ``@revision`` for a branch, tag or commit.
+        name: The folder, or ``owner/name`` on the Hub, with ``@revision`` for a branch, tag or commit; ``bundled`` is
+            the one inside the package.
+        start: Where a relative path starts from, before the current folder.
 
     Raises:
         AdapterError: There is no such folder, and nothing of that name could be fetched.
     """
-    folder = Path(name)
+    if str(name) == BUNDLED:
+        return ADAPTER_PATH
+    folder = Path(name).expanduser()
+    for path in (start / folder, folder):
+        # A folder that is not there beside others that are is a slip, and no name on the Hub.
+        if path.parent.is_dir():
+            return path
     place, revision = split_revision(folder.as_posix())
-    # A folder that is not there beside others that are is a slip, and no name on the Hub.
-    if folder.exists() or folder.parent.is_dir() or not _HUB_NAME.fullmatch(place):
+    if not _HUB_NAME.fullmatch(place):
         return folder
     files = [CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]
     try:

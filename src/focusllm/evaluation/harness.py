@@ -44,7 +44,7 @@ class FocusLM(TemplateLM):
     Args:
         base: Name (with ``@revision``, if need be) or path of the base, or a loaded model; the bundled one, if none is
             given.
-        adapter: Folder of the adapter, or its name.
+        adapter: Folder of the adapter, or its name, or ``"bundled"``.
         pretrained: The harness's own name for ``base``: it names folders of results by it, and some of its tasks load
             the tokenizer by it.
         dtype: As for transformers.

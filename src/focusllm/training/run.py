@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
-from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
+from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import QUANTIZED, adapter_folder, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
@@ -124,20 +124,12 @@ def _begin(
     checkpoint = newest_complete_checkpoint(recipe.output)
     if checkpoint is not None:
         check_recipe(recipe, surroundings)
-    start = checkpoint or (recipe.adapter and _adapter_at(recipe.folder, recipe.adapter))
+    start = checkpoint or (recipe.adapter and adapter_folder(recipe.adapter, recipe.folder))
     if start is not None:
         load_adapter(start, adapter, base)
     if is_first:
         _open_folder(recipe, surroundings, is_new=checkpoint is None)
     return checkpoint
-
-
-def _adapter_at(folder: Path, name: str) -> Path:
-    """Return the folder of an adapter to start from; a folder that is not there beside others that are is a slip."""
-    if name == BUNDLED:
-        return ADAPTER_PATH
-    path = folder / Path(name).expanduser()
-    return path if path.parent.is_dir() else adapter_folder(name)
 
 
 def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
+from focusllm.bundled.model import ADAPTER_PATH
 from focusllm.condensing import adapter_files
-from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, load_adapter
+from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, adapter_folder, load_adapter
 from focusllm.condensing.model_card import CARD_NAME, model_card
 from focusllm.condensing.published import read_checkpoint
 from focusllm.errors import AdapterError, ConfigurationError
@@ -129,6 +130,23 @@ def test_a_card_tells_of_the_adapter_that_is_there(saved: Path, caplog: pytest.L
         assert card.read_text() == wanted
         assert said in caplog.text
         assert bool(said) == bool(caplog.text)
+
+
+def test_the_bundled_adapter_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bundled").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert adapter_folder("bundled") == adapter_folder(Path("bundled"), tmp_path) == ADAPTER_PATH
+    assert adapter_folder(tmp_path / "bundled") == tmp_path / "bundled"
+
+
+def test_an_adapter_is_looked_for_where_paths_start_and_then_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes" / "runs").mkdir(parents=True)
+    (tmp_path / "here" / "other").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    found = [adapter_folder(name, tmp_path / "recipes") for name in ("runs/one", "other/one")]
+    assert found == [tmp_path / "recipes" / "runs" / "one", Path("other/one")]
 
 
 def test_an_adapter_of_another_base_is_refused(saved: Path) -> None:
