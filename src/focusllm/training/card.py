@@ -34,9 +34,7 @@ def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device, 
     """
     folder = Path(recipe.output)
     log = folder / LOG_NAME
-    lines = [line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "loss" in line]
-    # A run that was cut logs some steps twice.
-    logged = list({line["step"]: line for line in lines}.values())
+    logged = [line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "loss" in line]
     base = _base_of(recipe)
     place = f"{hardware(device)}, in {num_processes} processes" if num_processes > 1 else hardware(device)
     card = model_card(base, recipe.focus, adapter.num_parameters)

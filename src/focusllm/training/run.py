@@ -26,7 +26,7 @@ from focusllm.training.kept_recipe import RECIPE_NAME, check_recipe, keep_recipe
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
 from focusllm.training.text_sources import most_text
-from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint, seed_everything
+from focusllm.training.trainer import FocusTrainer, cut_log, newest_complete_checkpoint, seed_everything, step_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def _begin(
     if start is not None:
         load_adapter(start, adapter, base)
     if is_first:
-        _open_folder(recipe, surroundings, is_new=checkpoint is None)
+        _open_folder(recipe, surroundings, checkpoint)
     return checkpoint
 
 
@@ -164,12 +164,11 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
     check_room(recipe.draws, recipe.focus.prompt_length(), window_of(base), longest)
 
 
-def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], *, is_new: bool) -> None:
-    """Keep the recipe, unless it is kept; of an attempt that left no checkpoint nothing is to be in the log."""
+def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], checkpoint: Path | None) -> None:
+    """Keep the recipe, unless it is kept; of steps that are made again, nothing is to be in the log."""
     folder = Path(recipe.output)
-    if is_new:
-        (folder / LOG_NAME).unlink(missing_ok=True)
-    if is_new or not (folder / RECIPE_NAME).exists():
+    cut_log(folder, 0 if checkpoint is None else step_of(checkpoint))
+    if checkpoint is None or not (folder / RECIPE_NAME).exists():
         keep_recipe(recipe, surroundings)
 
 
