@@ -106,22 +106,22 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
     Raises:
         InputError: There is none, or a file is not a run's.
     """
-    places: list[list[Path]] = []
+    named: list[list[Path]] = []
     for path in paths:
         found = [path] if path.is_file() else [*path.rglob(SAMPLES_NAME), *path.rglob(SEGMENTS_NAME)]
         if not found:
             raise InputError(f"There are no runs at {path}: `focusllm eval` writes them as {SAMPLES_NAME}.")
-        places.append([file for file in found if file.name != SEGMENTS_NAME])
-    return read_runs(places, lambda path, header, records: Run(path, header, header["system"], records), "samples")
+        named.append([file for file in found if file.name != SEGMENTS_NAME])
+    return read_runs(named, lambda path, header, records: Run(path, header, header["system"], records), "samples")
 
 
 def read_runs(
-    places: Iterable[Iterable[Path]], make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str
+    named: Iterable[Iterable[Path]], make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str
 ) -> list[R]:
     """Read files of runs, by their tasks; two of one task and system are told apart by their folders.
 
     Args:
-        places: The files at each place that was named, in the order of these.
+        named: The files at each path that was named, in the order of these.
         make: Makes a run, a dataclass, of a file's path, first line and other lines.
         what: What the other lines are, for errors.
 
@@ -129,7 +129,7 @@ def read_runs(
         InputError: A file is not a run's, or holds nothing yet.
     """
     runs, known = [], set[Path]()
-    for files in places:
+    for files in named:
         # However a file is named, it is one run.
         new = {path.resolve(): path for path in files if path.resolve() not in known}
         known.update(new)
