@@ -14,7 +14,7 @@ from focusllm.chunking import SplitSequence, block, check_vocabulary, join_docum
 from focusllm.condensing.bases import pad_token_id_of
 from focusllm.decoding.engine import Progress
 from focusllm.decoding.generate import FocusGenerator, decode
-from focusllm.decoding.limits import check_room, room_for_local
+from focusllm.decoding.limits import check_room, room_for_local, room_for_whole
 from focusllm.decoding.recording import can_record, on_candidates
 from focusllm.decoding.settings import check_seed, extras_of, generation_config_for
 from focusllm.decoding.state import FocusState
@@ -160,7 +160,7 @@ class Answerer:
         check_vocabulary(local, engine.vocabulary)
         # A chat template may bring BOS, which belongs before the document where there are no chunks.
         bare = local[1:] if local[:1] == [engine.local_bos] else local
-        sequence = join_documents(documents, bare, engine.window - new_tokens - 1)
+        sequence = join_documents(documents, bare, room_for_whole(engine.window, new_tokens))
         if not sequence.chunks:
             sequence = SplitSequence((), block(sequence.local, engine.local_bos))
         check_room(sequence, engine.config, engine.window, new_tokens)

@@ -13,7 +13,7 @@ from focusllm.cache.tiers import Budgets
 from focusllm.chunking import SplitSequence, cut_into_chunks, num_repeated
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.forward import focus_forward
-from focusllm.decoding.limits import check_room
+from focusllm.decoding.limits import check_room, room_for_whole
 from focusllm.decoding.modes import without_gradients
 from focusllm.errors import InputError
 
@@ -28,12 +28,12 @@ class Estimate:
 
     Attributes:
         num_tokens: Tokens of the document.
-        num_chunks: Chunks that it is cut into.
+        num_chunks: Chunks that it is cut into; 0 if it fits the window with the question and its answer.
         weight_bytes: Bytes of base and adapter.
-        document_bytes: Bytes of the keys and values of all chunks.
+        document_bytes: Bytes of the keys and values of all chunks; 0 without any.
         tier_bytes: How many of these would be kept on the "device", in "cpu" memory next to it and in the "folder";
             without a folder, the latter exceed what is free now.
-        index_seconds: Seconds to read the document, once.
+        index_seconds: Seconds to read the document, once; 0 without chunks, where every question reads it.
         first_token_seconds: Seconds from a question to the first token of its answer.
         next_token_seconds: Seconds for each further token with the refresh settings in force, on average.
     """
@@ -57,10 +57,9 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
         WindowError: The base's window cannot hold that many chunks, or a chunk with its prompt; the text says which
             setting would help.
     """
-    counts = {"num_tokens": num_tokens, "question_tokens": question_tokens, "max_new_tokens": new_tokens}
-    for name, count in counts.items():
-        if type(count) is not int or count < 1:
-            raise InputError(f"`{name}` must be a whole number, at least one token; got {count!r}.")
+    _check_counts(num_tokens=num_tokens, question_tokens=question_tokens, max_new_tokens=new_tokens)
+    if num_tokens + question_tokens <= room_for_whole(engine.window, new_tokens):
+        return _estimate_whole(engine, num_tokens, question_tokens)
     length, overlap = engine.config.chunk_length, engine.config.chunk_overlap
     # Slices of a range take no room, however long the document.
     chunks = cut_into_chunks(range(num_tokens), length, overlap)
@@ -86,13 +85,43 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
     return Estimate(
         num_tokens=num_tokens,
         num_chunks=len(chunks),
-        weight_bytes=sum(parameter.numel() * parameter.element_size() for parameter in engine.base.parameters()),
+        weight_bytes=_weight_bytes(engine),
         document_bytes=document_bytes,
-        tier_bytes=Budgets.chosen(engine.device, None, None).shared_out(document_bytes),
+        tier_bytes=_tier_bytes(engine, document_bytes),
         index_seconds=index * num_read,
         first_token_seconds=condense + whole,
         next_token_seconds=_refresh_seconds(engine, few, cache, few_whole, new_tokens) * len(chunks) + local_seconds,
     )
+
+
+def _check_counts(**counts: int) -> None:
+    for name, count in counts.items():
+        if type(count) is not int or count < 1:
+            raise InputError(f"`{name}` must be a whole number, at least one token; got {count!r}.")
+
+
+def _estimate_whole(engine: FocusEngine, num_tokens: int, question_tokens: int) -> Estimate:
+    """Estimate where document, question and answer fit the window, and the base reads them as it would by itself."""
+    whole, states = SplitSequence((), [_TOKEN] * (num_tokens + question_tokens)), []
+    return Estimate(
+        num_tokens=num_tokens,
+        num_chunks=0,
+        weight_bytes=_weight_bytes(engine),
+        document_bytes=0,
+        tier_bytes=_tier_bytes(engine, 0),
+        index_seconds=0.0,
+        first_token_seconds=_seconds(lambda: states.append(engine.prefill([whole]))),
+        # From a state one step can be made.
+        next_token_seconds=_seconds(lambda: engine.step(states.pop(), torch.tensor([_TOKEN]))),
+    )
+
+
+def _weight_bytes(engine: FocusEngine) -> int:
+    return sum(parameter.numel() * parameter.element_size() for parameter in engine.base.parameters())
+
+
+def _tier_bytes(engine: FocusEngine, document_bytes: int) -> dict[str, int]:
+    return Budgets.chosen(engine.device, None, None).shared_out(document_bytes)
 
 
 def _refresh_seconds(

@@ -13,7 +13,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from focusllm.answering import Answerer
-from focusllm.bundled.model import ADAPTER_PATH, resolve_base
+from focusllm.bundled.model import BUNDLED, resolve_base
 from focusllm.chunking import check_vocabulary
 from focusllm.condensing.adapter_files import adapter_folder, base_of, load_adapter, read_adapter_record, save_adapter
 from focusllm.condensing.attach import CandidateAdapter
@@ -43,8 +43,8 @@ class FocusModel(DocumentMethods, nn.Module):
 
     Raises:
         UnsupportedModelError: The base is no causal language model, or its architecture is not supported.
-        ConfigurationError: It carries candidate projections already, or is spread over several devices; or a setting
-            is unknown or out of range, or the tokenizer is none of transformers'.
+        ConfigurationError: It carries candidate projections already, is offloaded, or spread over several devices; or
+            a setting is unknown or out of range, or the tokenizer is none of transformers'.
     """
 
     def __init__(
@@ -89,8 +89,8 @@ class FocusModel(DocumentMethods, nn.Module):
             base: Path, or name on the Hugging Face Hub, with ``@revision`` (``"owner/name@v2"``) for a branch, tag or
                 commit; ``"bundled"`` is the base inside the package; ``None``: the one the adapter was trained on.
                 Downloads follow ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE``.
-            adapter: Folder of an adapter, or its name on the Hub, likewise; without one, candidates are what the
-                base itself computes at the last token, from where training starts.
+            adapter: Folder of an adapter, or its name on the Hub, likewise, or ``"bundled"``; without one, candidates
+                are what the base itself computes at the last token, from where training starts.
             config: Settings that differ from the adapter's own, by name, or all settings.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
                 for it, if there is room, and says so.
@@ -106,7 +106,7 @@ class FocusModel(DocumentMethods, nn.Module):
             InputError: There is no base by that name, or it cannot be read.
         """
         if base is None:
-            adapter = adapter or ADAPTER_PATH
+            adapter = adapter or BUNDLED
         folder = None if adapter is None else adapter_folder(adapter)
         record = None if folder is None else read_adapter_record(folder)
         settings = _settings(config, FocusConfig() if record is None else record.config)
@@ -261,7 +261,7 @@ class FocusModel(DocumentMethods, nn.Module):
     def save_adapter(self, path: str | Path) -> None:
         """Write the adapter as a folder: configuration, weights as safetensors, model card.
 
-        A folder that holds an adapter is overwritten, but for its model card.
+        An adapter that is there is overwritten; of its model card, what FocusLLM wrote there.
         """
         save_adapter(path, self.adapter, self.config, self.base)
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from focusllm import FocusModel
 from focusllm.bundled.model import ADAPTER_PATH, BASE_PATH
@@ -38,6 +39,14 @@ def test_the_code_on_its_model_card_runs() -> None:
     names: dict[str, FocusModel] = {}
     exec(code.replace("PATH", str(ADAPTER_PATH)), names)
     assert names["model"].window == 1024
+
+
+def test_its_adapter_can_be_named(model: FocusModel) -> None:
+    for base in (None, "bundled"):
+        named = FocusModel.from_pretrained(base, "bundled", device="cpu")
+        assert not named.adapter.is_untrained
+        for name, value in named.adapter.parameters().items():
+            assert torch.equal(value, model.adapter.parameters()[name])
 
 
 @pytest.mark.parametrize("local_refresh", ["recompute", "cached"])

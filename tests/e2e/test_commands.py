@@ -170,6 +170,9 @@ def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path
     folder = book.with_name("indexed")
     assert command("index", book, "-o", folder, "--model", base, *OPTIONS).status == 0
     assert "3,000 tokens in 30 chunks" in command("estimate", folder, "--model", base, *OPTIONS).out
+    run = command("estimate", "300", "--model", base, *OPTIONS)
+    assert "300 tokens, which fit the base's window: no chunks\n" in run.out
+    assert ("reading it" in run.out, "candidate-refresh" in run.out, "first token" in run.out) == (False, False, True)
     run = command("estimate", "nothing.txt", "--model", base)
     assert (run.status, run.err.startswith("Error: There is no file 'nothing.txt'")) == (1, True)
 

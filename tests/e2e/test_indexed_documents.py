@@ -46,8 +46,9 @@ def test_an_estimate_of_an_indexed_document_is_of_its_own_chunks(command, indexe
     assert "2,000 tokens in 10 chunks" in run.out
 
 
-def test_standard_input_can_be_estimated(command, base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(TEXT[:2000]))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_standard_input_can_be_estimated(command, base: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(TEXT[:2000].encode(encoding)), encoding="utf-8"))
     run = command("estimate", "-", "--model", base, "--device", "cpu", "--chunk-length", 100)
     assert (run.status, "2,000 tokens in 20 chunks" in run.out) == (0, True)
 

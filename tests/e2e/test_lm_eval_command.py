@@ -100,3 +100,11 @@ def test_a_local_task_by_the_command(command, tmp_path: Path, monkeypatch: pytes
 def read_samples(folder: Path, task: str) -> list[dict[str, Any]]:
     [path] = folder.glob(f"samples_{task}_*.jsonl")
     return sorted(map(json.loads, path.read_text().splitlines()), key=lambda sample: sample["doc_id"])
+
+
+def test_a_task_that_the_harness_does_not_have_is_one_sentence(command) -> None:
+    run = command("lm-eval", "--model", "focusllm", "--tasks", "hellaswag,no_such_task")
+    assert run.status == 1
+    [said] = [line for line in run.err.splitlines() if line.startswith("Error: ")]
+    assert "Tasks not found: no_such_task" in said
+    assert "lm-eval ls tasks" in said

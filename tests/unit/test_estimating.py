@@ -1,15 +1,16 @@
 """Estimates: sizes are exact, what cannot fit is refused, and cheaper settings are said to be cheaper."""
 
 import pytest
+import torch
 
 from focusllm import FocusModel
 from focusllm.cache.layers import cache_tensors
 from focusllm.cache.tiers import Budgets
 from focusllm.errors import InputError, WindowError
-from tiny import SMALL, random_ids, tiny_base, tiny_model
+from tiny import SMALL, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
 
-@pytest.mark.parametrize(("num_tokens", "max_parallel_chunks"), [(250, None), (250, 1), (30, None)])
+@pytest.mark.parametrize(("num_tokens", "max_parallel_chunks"), [(250, None), (250, 1), (55, None)])
 def test_bytes_are_those_of_the_document(num_tokens: int, max_parallel_chunks: int | None) -> None:
     model = FocusModel(tiny_base("qwen2"), SMALL, max_parallel_chunks=max_parallel_chunks).eval()
     document = model.index(random_ids(num_tokens))
@@ -26,6 +27,17 @@ def test_bytes_are_those_of_the_document(num_tokens: int, max_parallel_chunks: i
     assert sum(found.tier_bytes.values()) == found.document_bytes
     assert Budgets(device=10, cpu=5).shared_out(18) == {"device": 10, "cpu": 5, "folder": 3}
     assert min(found.index_seconds, found.first_token_seconds, found.next_token_seconds) > 0
+
+
+@pytest.mark.parametrize("num_tokens", [10, 51, 52])
+def test_as_many_chunks_are_foretold_as_an_answer_is_made_from(num_tokens: int) -> None:
+    base = tiny_base(dtype=torch.float32, vocab_size=259)
+    model = FocusModel(base, SMALL, tiny_tokenizer()).configure(question_template="{question}").eval()
+    answer = model.ask(random_ids(num_tokens), "12345678", max_new_tokens=4)
+    found = model.estimate(num_tokens, question_tokens=8, max_new_tokens=4)
+    assert found.num_chunks == answer.num_chunks == (0 if num_tokens < 52 else 5)
+    assert (found.document_bytes == 0) == (found.index_seconds == 0) == (num_tokens < 52)
+    assert min(found.first_token_seconds, found.next_token_seconds) > 0
 
 
 def test_bytes_count_the_bos_of_every_chunk() -> None:

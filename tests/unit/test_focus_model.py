@@ -153,6 +153,19 @@ def test_settings_of_the_adapter_cannot_be_changed_afterwards() -> None:
     assert tiny_model().configure(chunk_length=7).config.chunk_length == 7
 
 
+def test_tokens_that_a_base_is_given_later_are_known() -> None:
+    model = tiny_model()
+    new = model.base.get_input_embeddings().num_embeddings
+    ids = torch.tensor([[*random_ids(90), new]])
+    with pytest.raises(InputError, match=f"Token {new} is not in the base's vocabulary"):
+        model(ids)
+    model.base.resize_token_embeddings(new + 3)
+    assert model(ids).logits.shape == (1, 1, new + 3)
+    model.base.resize_token_embeddings(new)
+    with pytest.raises(InputError, match=f"Token {new} is not in the base's vocabulary"):
+        model(ids)
+
+
 def test_a_base_that_is_not_there_is_one_sentence(tmp_path: object) -> None:
     with pytest.raises(InputError, match="cannot be loaded"):
         FocusModel.from_pretrained(f"{tmp_path}/nothing")

@@ -4,7 +4,7 @@ import json
 import sys
 from collections import Counter
 from dataclasses import asdict
-from os.path import exists, isdir
+from os.path import exists, isdir, isfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,8 +132,9 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     for name, times in Counter(names).items():
         if times > 1:
             raise InputError(f"{name!r} was given twice; give each document once.")
-    if "-" in names and num_processes() > 1:
-        raise InputError("Standard input cannot be shared among processes: write it to a file first.")
+    once = [name for name in names if name == "-" or (exists(name) and not isfile(name) and not isdir(name))]
+    if once and num_processes() > 1:
+        raise InputError("Standard input and pipes cannot be shared among processes: write them to files first.")
     for question in questions:
         ending = Path(question).suffix[1:]
         if len(question.split()) == 1 and ending.isascii() and ending.isalnum():

@@ -10,11 +10,10 @@ import typer
 from focusllm.cli import loading
 from focusllm.cli.progress import described, reading_bar, say
 from focusllm.cli.streaming import printer_of
-from focusllm.errors import FocusError
+from focusllm.errors import FocusError, InputError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
-    from focusllm.documents.manifest import Manifest
 
 _HELP = (
     "Ask about the document. /evidence: where the last answer stands; /new: forget what was said; /quit: leave; "
@@ -42,7 +41,10 @@ def chat(
     Earlier questions and answers are part of every question, as far as
     --local-length and the window allow.
     """
-    indexed = _records(file)
+    from focusllm.documents.text import readable
+
+    source = None if Path(file).is_dir() else readable(Path(file))
+    indexed = loading.records_of([file]) if source is None else []
     loading.check_cut(indexed, chunk_length)
     dtype, chunk_kv = loading.as_indexed(indexed, dtype, chunk_kv)
     focus = loading.load_model(
@@ -51,7 +53,7 @@ def chat(
         focus_share=focus_share,
     )  # fmt: skip
     with reading_bar() as bar:
-        document = focus.load_document(file) if indexed else focus.index(Path(file), progress=bar)
+        document = focus.load_document(file) if source is None else focus.index(source, progress=bar)
     say(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}")
     history: list[tuple[str, str]] = []
     last: Answer | None = None
@@ -81,16 +83,6 @@ def chat(
             last = answer
 
 
-def _records(file: str) -> "list[Manifest]":
-    """Return what an indexed document says of itself; nothing of a file, which is checked to be there."""
-    from focusllm.documents.text import check_readable
-
-    if Path(file).is_dir():
-        return loading.records_of([file])
-    check_readable(Path(file))
-    return []
-
-
 def _lines() -> Any:
     """Yield what the user types until the input ends; empty lines are passed over."""
     prompt = "> " if sys.stdin.isatty() else ""
@@ -100,7 +92,9 @@ def _lines() -> Any:
             import readline  # noqa: F401
     while True:
         try:
-            line = loading.from_standard_input(lambda: input(prompt)).strip()
+            line = input(prompt).strip()
+        except UnicodeDecodeError as error:
+            raise InputError(f"Standard input is not UTF-8 text ({error.reason}); FocusLLM reads text.") from error
         except EOFError:
             if prompt:
                 typer.echo()

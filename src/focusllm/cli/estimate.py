@@ -12,6 +12,7 @@ from focusllm.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from focusllm.documents.manifest import Manifest
+    from focusllm.estimating import Estimate
     from focusllm.model import FocusModel
 
 # Ways of decoding that are cheaper than the adapter's own.
@@ -60,16 +61,9 @@ def estimate(
     )  # fmt: skip
     num_tokens = _num_tokens(source, focus)
     found = focus.estimate(num_tokens)
-    hint = " (see focusllm index)" if found.tier_bytes["folder"] else ""
-    rows = {
-        "document": f"{found.num_tokens:,} tokens in {found.num_chunks:,} chunks",
-        "weights": f"{found.weight_bytes / 1e6:,.0f} MB",
-        "keys and values": f"{found.document_bytes / 1e6:,.0f} MB: {in_tiers(found.tier_bytes)}{hint}",
-        "reading it, once": f"{found.index_seconds:,.2f} s",
-        "first token": f"{found.first_token_seconds:,.2f} s after a question",
-        "each further token": f"{found.next_token_seconds:,.3f} s",
-    }
-    if (local_refresh, candidate_refresh, focus_share) == (None, None, None):
+    rows = _rows(found)
+    # Of a text that is left whole, nothing is ever made again.
+    if found.num_chunks and (local_refresh, candidate_refresh, focus_share) == (None, None, None):
         own = focus.config
         for policy in POLICIES:
             named = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in policy.items())
@@ -79,6 +73,24 @@ def estimate(
     width = max(map(len, rows)) + 1
     for name, value in rows.items():
         typer.echo(f"{name:{width}} {value}")
+
+
+def _rows(found: "Estimate") -> dict[str, str]:
+    """Return what is printed of an estimate, by its names."""
+    is_whole = not found.num_chunks
+    said = ", which fit the base's window: no chunks" if is_whole else f" in {found.num_chunks:,} chunks"
+    hint = " (see focusllm index)" if found.tier_bytes["folder"] else ""
+    of_chunks = {
+        "keys and values": f"{found.document_bytes / 1e6:,.0f} MB: {in_tiers(found.tier_bytes)}{hint}",
+        "reading it, once": f"{found.index_seconds:,.2f} s",
+    }
+    return {
+        "document": f"{found.num_tokens:,} tokens{said}",
+        "weights": f"{found.weight_bytes / 1e6:,.0f} MB",
+        **({} if is_whole else of_chunks),
+        "first token": f"{found.first_token_seconds:,.2f} s after a question",
+        "each further token": f"{found.next_token_seconds:,.3f} s",
+    }
 
 
 def _source(document: str) -> "int | Manifest | str | Path":

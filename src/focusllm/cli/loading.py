@@ -1,14 +1,14 @@
 """Options that several sub-commands share, and loading the model they describe."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from focusllm.cli.processes import check_alone
-from focusllm.errors import ConfigurationError, InputError
+from focusllm.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -28,7 +28,7 @@ Adapter = Annotated[
     Path | None,
     typer.Option(
         "--adapter",
-        help="The adapter: a folder, or a name on the Hugging Face Hub (owner/name, or owner/name@revision).",
+        help="The adapter: a folder, a name on the Hugging Face Hub (owner/name, or owner/name@revision), or bundled.",
         show_default="the bundled one's; with --model, none",
     ),
 ]
@@ -96,30 +96,18 @@ _DTYPES = ("auto", "bfloat16", "float16", "float32")
 
 
 def document(name: str) -> str | Path:
-    """Return what a document's name on the command line stands for: a path, or the text of standard input.
+    """Return what a document's name on the command line stands for: a path, or the text of standard input or a pipe.
 
     Raises:
         InputError: There is no such file, or standard input is not text.
     """
-    from focusllm.documents.text import check_readable
+    from focusllm.documents.text import decoded, readable
 
-    if name == "-":
-        return from_standard_input(sys.stdin.read)
-    # Loading a model may take minutes.
-    check_readable(Path(name))
-    return Path(name)
-
-
-def from_standard_input(read: Callable[[], str]) -> str:
-    """Return what a call reads from standard input.
-
-    Raises:
-        InputError: It is not text.
-    """
-    try:
-        return read()
-    except UnicodeDecodeError as error:
-        raise InputError(f"Standard input is not UTF-8 text ({error.reason}); FocusLLM reads text.") from error
+    if name != "-":
+        return readable(Path(name))
+    # What stands for a closed stream has no bytes.
+    data = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read() if data is None else decoded(data.read(), "Standard input")
 
 
 def records_of(folders: Iterable[str | Path]) -> "list[Manifest]":

@@ -21,6 +21,7 @@ from focusllm.bundled.model import ADAPTER_PATH, BUNDLED
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
 from focusllm.condensing.hub import split_revision, with_revision
+from focusllm.condensing.model_card import CARD_NAME, model_card, put_card
 from focusllm.condensing.projections import CandidateProjection, is_dense
 from focusllm.config import PROJECTION_ROLES, FocusConfig
 from focusllm.errors import AdapterError, ConfigurationError
@@ -28,14 +29,11 @@ from focusllm.files import write_text, written_atomically
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
-CARD_NAME = "README.md"
 FORMAT_VERSION = 1
 # Stands for the fingerprint of a base whose weights are kept in fewer bits.
 QUANTIZED = "quantized"
 # What names on the Hugging Face Hub look like: an owner and a model.
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
-# Those of some old models have no owner.
-_MODEL_NAME = re.compile(r"([\w.-]+/)?[\w.-]+")
 _LOGGER = logging.getLogger(__name__)
 
 
@@ -100,10 +98,7 @@ def write_adapter(
         "weights_digest": _digest(folder / WEIGHTS_NAME),
         "focus": config.to_dict(),
     }
-    if not (folder / CARD_NAME).exists():
-        write_text(
-            folder / CARD_NAME, model_card(base_name, config, sum(tensor.numel() for tensor in tensors.values()))
-        )
+    put_card(folder, model_card(base_name, config, sum(tensor.numel() for tensor in tensors.values())))
     write_text(folder / CONFIG_NAME, json.dumps(record, indent=2) + "\n")
 
 
@@ -124,19 +119,26 @@ def base_name_of(base: PreTrainedModel) -> str:
     return with_revision(name, getattr(base, "hub_revision", DEFAULT_REVISION))
 
 
-def adapter_folder(name: str | Path) -> Path:
+def adapter_folder(name: str | Path, start: Path = Path()) -> Path:
     """Return the folder of an adapter: the one of that name, or one that is fetched from the Hugging Face Hub, once.
 
     Args:
-        name: The folder, or ``owner/name`` on the Hub, with ``@revision`` for a branch, tag or commit.
+        name: The folder, or ``owner/name`` on the Hub, with ``@revision`` for a branch, tag or commit; ``bundled`` is
+            the one inside the package.
+        start: Where a relative path starts from, before the current folder.
 
     Raises:
         AdapterError: There is no such folder, and nothing of that name could be fetched.
     """
-    folder = Path(name)
+    if str(name) == BUNDLED:
+        return ADAPTER_PATH
+    folder = Path(name).expanduser()
+    for path in (start / folder, folder):
+        # A folder that is not there beside others that are is a slip, and no name on the Hub.
+        if path.parent.is_dir():
+            return path
     place, revision = split_revision(folder.as_posix())
-    # A folder that is not there beside others that are is a slip, and no name on the Hub.
-    if folder.exists() or folder.parent.is_dir() or not _HUB_NAME.fullmatch(place):
+    if not _HUB_NAME.fullmatch(place):
         return folder
     files = [CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]
     try:
@@ -257,18 +259,3 @@ def fill_parameters(adapter: CandidateAdapter, tensors: Mapping[str, Tensor], or
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-
-
-def model_card(base_name: str, config: FocusConfig, num_parameters: int) -> str:
-    """Return the model card of an adapter; how it was made may be told behind it."""
-    kind = "full" if config.rank is None else f"rank {config.rank}"
-    # The Hub refuses a card whose base cannot be one of its models, such as a path.
-    place, loaded_by = split_revision(base_name)[0], base_name or "BASE"
-    lead = f"base_model: {place}\n" if _MODEL_NAME.fullmatch(place) else ""
-    return (
-        f"---\nlibrary_name: focusllm\n{lead}tags: [focusllm, long-context]\n---\n\n"
-        f"# FocusLLM adapter\n\n"
-        f"Candidate projections ({kind}, {num_parameters:,} parameters) for `{base_name or 'unnamed'}`.\n\n"
-        f"```python\nfrom focusllm import FocusModel\n\n"
-        f'model = FocusModel.from_pretrained("{loaded_by}", adapter="PATH")\n```\n'
-    )

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from focusllm.chunking import check_vocabulary
-from focusllm.condensing.families import attention_modules, check_supported, family_of
+from focusllm.condensing.families import attention_modules, check_supported, family_of, vocabulary_of
 from focusllm.condensing.family_table import AttentionFamily
 from focusllm.condensing.projections import CandidateGate, CandidateProjection
 from focusllm.config import FocusConfig
@@ -31,14 +31,15 @@ class CandidateAdapter:
         UnsupportedModelError: The base is no causal language model, its family is not supported, or a projection is
             not a linear layer.
         ConfigurationError: The projections that are to be trained cannot be had apart, or there are none; or the base
-            is spread over several devices.
+            is offloaded, or spread over several devices.
         InputError: A token of the static prompt is not in the base's vocabulary.
     """
 
     def __init__(self, base: PreTrainedModel, config: FocusConfig) -> None:
         _check_language_model(base)
+        _check_at_hand(base)
         _check_on_one_device(base)
-        check_vocabulary(config.static_prompt, base.get_input_embeddings().num_embeddings)  # type: ignore[arg-type]
+        check_vocabulary(config.static_prompt, vocabulary_of(base))
         self.gate = CandidateGate()
         self._base = base
         self._places = self._places_for(config)
@@ -160,6 +161,16 @@ def _check_projection(layer: nn.Module, name: str) -> None:
     # Quantized layers of other libraries are not PyTorch's, but say their sizes as those do.
     if not isinstance(layer, Conv1D) and not hasattr(layer, "in_features"):
         raise UnsupportedModelError(f"{name} is a {type(layer).__name__}; a linear layer is needed.")
+
+
+def _check_at_hand(base: PreTrainedModel) -> None:
+    # What accelerate offloads is there only while the module it belongs to runs; candidates use weights by themselves.
+    if any(getattr(getattr(module, "_hf_hook", None), "offload", False) for module in base.modules()):
+        raise ConfigurationError(
+            "Weights of the base are offloaded by accelerate, to CPU memory or disk, from where they are brought only "
+            "while their own layer runs; FocusLLM needs all of them on one device. Load the base without `device_map` "
+            "and `cpu_offload`, and in fewer bits if need be (`quantization_config`)."
+        )
 
 
 def _check_on_one_device(base: PreTrainedModel) -> None:

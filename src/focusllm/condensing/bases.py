@@ -27,7 +27,7 @@ from transformers import (
 from transformers.utils.hub import has_file
 
 from focusllm.cache.memory import free_bytes
-from focusllm.condensing.families import can_give_text_part, check_supported, text_part_of
+from focusllm.condensing.families import can_give_text_part, check_supported, text_part_of, vocabulary_of
 from focusllm.condensing.family_table import FAMILIES
 from focusllm.condensing.hub import split_revision
 from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, UnsupportedModelError
@@ -280,7 +280,7 @@ def bos_token_id_of(base: Any, tokenizer: PreTrainedTokenizerBase | None) -> int
     What the base has no embedding of, such as what a configuration names by default, is none.
     """
     token: Any = base.config.bos_token_id if tokenizer is None else tokenizer.bos_token_id
-    size = base.get_input_embeddings().num_embeddings
+    size = vocabulary_of(base)
     if token is not None and not 0 <= token < size:
         _LOGGER.warning("The BOS token, %d, is none of the base's %d tokens: texts are read without one.", token, size)
         return None

@@ -129,6 +129,11 @@ def check_keeps_states(base: PreTrainedModel) -> None:
         )
 
 
+def vocabulary_of(base: PreTrainedModel) -> int:
+    """Return how many tokens the base can embed."""
+    return base.get_input_embeddings().num_embeddings  # type: ignore[return-value]
+
+
 def window_of(base: PreTrainedModel) -> int:
     """Return how many positions the base knows.
 

@@ -18,7 +18,7 @@ from focusllm.chunking import SplitSequence, block, pieces, prompt_block, split_
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
-from focusllm.condensing.families import window_of
+from focusllm.condensing.families import vocabulary_of, window_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room, rows_grow
@@ -55,11 +55,8 @@ class FocusEngine:
         max_parallel_chunks: int | None = None,
         process_group: ProcessGroup | None = None,
     ) -> None:
-        self.base = base
-        self.config = config
+        self.base, self.config, self.bos_token_id = base, config, bos_token_id
         self.window = window_of(base)
-        self.vocabulary: int = base.get_input_embeddings().num_embeddings  # type: ignore[assignment]
-        self.bos_token_id = bos_token_id
         self.planner = ChunkPlanner(base, max_parallel_chunks)
         self.ranks = Ranks(base, process_group)
         self.turns = Turns()
@@ -69,6 +66,11 @@ class FocusEngine:
     def device(self) -> torch.device:
         """Where token ids have to be."""
         return next(self.base.parameters()).device
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the base knows; users may give it more at any time (`resize_token_embeddings`)."""
+        return vocabulary_of(self.base)
 
     @property
     def local_bos(self) -> int | None:
@@ -241,8 +243,7 @@ class FocusEngine:
 
     def _plan_locals(self, sequences: Sequence[SplitSequence]) -> list[LocalBatch]:
         """Put local contexts of equal shape together."""
-        by_shape: dict[tuple[int, int], list[int]] = {}
-        per_chunk = self.config.candidates_per_chunk
+        by_shape, per_chunk = dict[tuple[int, int], list[int]](), self.config.candidates_per_chunk
         # A sequence without chunks is the base's own business: nothing is added to it.
         blocks = [block(s.local, self.local_bos) if s.chunks else list(s.local) for s in sequences]
         for index, sequence in enumerate(sequences):

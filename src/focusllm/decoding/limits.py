@@ -49,6 +49,16 @@ def rows_grow(config: FocusConfig) -> bool:
     return config.candidate_refresh > 0 or config.focus_share is not None
 
 
+def room_for_whole(window: int, new_tokens: int) -> int:
+    """Return how many tokens, documents and question together, are left whole: beside them stand BOS and an answer.
+
+    Args:
+        window: Tokens the base can attend to at once.
+        new_tokens: Tokens that will be decoded after them.
+    """
+    return window - new_tokens - 1
+
+
 def room_for_local(chunks: Sequence[Sequence[int]], config: FocusConfig, window: int, new_tokens: int) -> int:
     """Return how long a local context may be: as long as ``local_length`` says, or as the window has room for.
 

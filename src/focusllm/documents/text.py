@@ -48,6 +48,32 @@ def text_of(document: str | Path) -> str:
     return text
 
 
+def decoded(data: bytes, called: str) -> str:
+    """Return the text that bytes say, in UTF-8, or in UTF-16 with a byte order mark.
+
+    Args:
+        data: The bytes.
+        called: What messages call where they come from.
+
+    Raises:
+        InputError: They are no text.
+    """
+    with _said_of(called):
+        return TextIOWrapper(BytesIO(data), _encoding_of(data[:2])).read()
+
+
+def readable(path: Path) -> Path | str:
+    """Return a file's path, once it is known that it can be read, before anything that takes long.
+
+    Of what can be read but once, such as a pipe, the text is returned.
+
+    Raises:
+        InputError: There is no such file, it is a folder, or it cannot be read; or a pipe holds no text.
+    """
+    with _said_of(_called(path)), path.open("rb") as data:
+        return path if path.is_file() else decoded(data.read(), _called(path))
+
+
 def lines_of(path: Path) -> Iterator[str]:
     """Yield the lines of a plain text, which need not fit memory; only line breaks end them, as JSON has it.
 
@@ -55,7 +81,7 @@ def lines_of(path: Path) -> Iterator[str]:
         InputError: There is no such file, it cannot be read or is not text, or there is nothing in it.
     """
     is_blank = True
-    with _said_of(path):
+    with _said_of(_called(path)):
         with path.open("rb") as data:
             encoding = _encoding_of(data.read(2))
         with path.open(encoding=encoding) as lines:
@@ -96,42 +122,34 @@ def check_unicode(text: str, name: str) -> None:
         ) from error
 
 
-def check_readable(path: Path) -> None:
-    """Check that a file is there and can be opened, before anything that takes long.
-
-    Raises:
-        InputError: There is no such file, it is a folder, or it cannot be read.
-    """
-    with _said_of(path), path.open("rb"):
-        pass
-
-
 def _text_of_file(path: Path) -> str:
-    with _said_of(path):
+    with _said_of(_called(path)):
         return _READERS.get(path.suffix.lower(), _plain_text)(path)
 
 
+def _called(path: Path) -> str:
+    return repr(str(path))
+
+
 @contextmanager
-def _said_of(path: Path) -> Iterator[None]:
+def _said_of(called: str) -> Iterator[None]:
     """Say what is wrong with a file that is read in the ``with`` block."""
-    name = str(path)
     try:
         yield
     except FileNotFoundError as error:
-        raise InputError(f"There is no file {name!r}.") from error
+        raise InputError(f"There is no file {called}.") from error
     except IsADirectoryError as error:
-        raise InputError(f"{name!r} is a folder; give the files to be read, or load it as a document.") from error
+        raise InputError(f"{called} is a folder; give the files to be read, or load it as a document.") from error
     except OSError as error:
-        raise InputError(f"{name!r} cannot be read ({error.strerror}).") from error
+        raise InputError(f"{called} cannot be read ({error.strerror}).") from error
     except UnicodeDecodeError as error:
         raise InputError(
-            f"{name!r} is not text in UTF-8, or UTF-16 with a byte order mark ({error.reason}); save it as UTF-8."
+            f"{called} is not text in UTF-8, or UTF-16 with a byte order mark ({error.reason}); save it as UTF-8."
         ) from error
 
 
 def _plain_text(path: Path) -> str:
-    data = path.read_bytes()
-    return TextIOWrapper(BytesIO(data), _encoding_of(data[:2])).read()
+    return decoded(path.read_bytes(), _called(path))
 
 
 def _encoding_of(start: bytes) -> str:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from focusllm.chunking import block
-from focusllm.errors import ConfigurationError, MissingDependencyError
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError
 from focusllm.evaluation.continuations import ContinuationScorer
 from focusllm.model import FocusModel
 from focusllm.provenance import versions
@@ -44,7 +44,7 @@ class FocusLM(TemplateLM):
     Args:
         base: Name (with ``@revision``, if need be) or path of the base, or a loaded model; the bundled one, if none is
             given.
-        adapter: Folder of the adapter, or its name.
+        adapter: Folder of the adapter, or its name, or ``"bundled"``.
         pretrained: The harness's own name for ``base``: it names folders of results by it, and some of its tasks load
             the tokenizer by it.
         dtype: As for transformers.
@@ -270,9 +270,21 @@ def _batch_size(given: int | str) -> int:
 
 
 def run_harness(arguments: Sequence[str]) -> None:
-    """Run the harness's own command with arguments; it knows the model ``focusllm``."""
+    """Run the harness's own command with arguments; it knows the model ``focusllm``.
+
+    Raises:
+        InputError: The harness has no such task.
+    """
     given, sys.argv = sys.argv, ["lm-eval", *arguments]
     try:
         cli_evaluate()
+    except ValueError as error:
+        # Any other may be an error of a task, to be traced.
+        if not str(error).startswith("Tasks not found"):
+            raise
+        raise InputError(
+            f"lm-evaluation-harness does not have these tasks ({error}). `focusllm lm-eval ls tasks` lists those it "
+            f"has; --include_path names a folder of your own."
+        ) from error
     finally:
         sys.argv = given

@@ -9,7 +9,10 @@ import numpy as np
 
 from focusllm.chunking import pieces
 
+Interval = tuple[float, float]
 _Z_95 = 1.959963984540054
+# Chance that what is as frequent as an interval allows would not have been seen.
+_UNSEEN = 0.05
 _RESAMPLES = 10_000
 # One of their own: a report that is made again says the same.
 _SEED = 0
@@ -17,7 +20,7 @@ _SEED = 0
 _DRAWN_AT_ONCE = 1 << 20
 
 
-def wilson_interval(right: int, trials: int) -> tuple[float, float]:
+def wilson_interval(right: int, trials: int) -> Interval:
     """Return Wilson's 95% interval of a share, both ends from 0 to 1. Source: Wilson (1927)."""
     if trials == 0:
         return 0.0, 1.0
@@ -27,25 +30,24 @@ def wilson_interval(right: int, trials: int) -> tuple[float, float]:
     return max(center - half, 0.0), min(center + half, 1.0)
 
 
-def score_interval(scores: Sequence[float]) -> tuple[float, float]:
-    """Return the 95% interval of a mean: Wilson's where every score is 0 or 1, the percentile bootstrap's otherwise.
+def score_interval(scores: Sequence[float]) -> Interval:
+    """Return the 95% interval of a mean of scores from 0 to 1.
 
-    A single score in between says nothing of others: resampled, it would have an interval of no width.
+    It is Wilson's where every score is 0 or 1, the percentile bootstrap's otherwise, and that of equal values where
+    there is nothing to resample.
     """
     if all(score in (0, 1) for score in scores):
         return wilson_interval(int(sum(scores)), len(scores))
-    if len(scores) == 1:
-        return 0.0, 1.0
-    return bootstrap_interval(scores)
+    return bootstrap_interval(scores) or _equal_interval(scores, 0.0, 1.0)
 
 
 def paired_difference(
     scores: Sequence[float], others: Sequence[float], groups: Sequence[Any] | None = None
-) -> tuple[float, tuple[float, float]]:
+) -> tuple[float, Interval]:
     """Return by how much the mean score differs on the same samples, and the 95% interval.
 
-    It is Newcombe's where every score is 0 or 1 and there is one group, the paired bootstrap's otherwise: resampled,
-    differences that are all the same would have no interval.
+    It is Newcombe's where every score is 0 or 1 and there is one group, the paired bootstrap's otherwise, and the mean
+    of those of equal values where the differences of no group vary.
 
     Args:
         scores: Of one system.
@@ -59,15 +61,16 @@ def paired_difference(
     if len(by_group) == 1 and all(score in (0, 1) for score in (*scores, *others)):
         return _newcombe_difference(scores, others)
     means = [sum(differences) / len(differences) for differences in by_group.values()]
-    if len(scores) == len(by_group):
-        # Nothing can be drawn but what is there.
-        return sum(means) / len(means), (-1.0, 1.0)
+    mean = sum(means) / len(means)
+    if not any(map(_vary, by_group.values())):
+        lows, highs = zip(*(_equal_interval(differences, -1.0, 1.0) for differences in by_group.values()), strict=True)
+        return mean, (sum(lows) / len(lows), sum(highs) / len(highs))
     rng = np.random.default_rng(_SEED)
     resampled = np.mean([_resampled_means(differences, rng) for differences in by_group.values()], axis=0)
-    return sum(means) / len(means), _middle(resampled)
+    return mean, _middle(resampled)
 
 
-def _newcombe_difference(scores: Sequence[float], others: Sequence[float]) -> tuple[float, tuple[float, float]]:
+def _newcombe_difference(scores: Sequence[float], others: Sequence[float]) -> tuple[float, Interval]:
     """Return the difference of two paired shares and its interval. Source: Newcombe (1998), method 10."""
     count, right, others_right = len(scores), int(sum(scores)), int(sum(others))
     pairs = Counter(zip(scores, others, strict=True))
@@ -87,9 +90,26 @@ def _newcombe_difference(scores: Sequence[float], others: Sequence[float]) -> tu
     return difference, (difference - below, difference + above)
 
 
-def bootstrap_interval(values: Sequence[float]) -> tuple[float, float]:
-    """Return the 95% interval of a mean by the percentile bootstrap."""
-    return _middle(_resampled_means(values, np.random.default_rng(_SEED)))
+def bootstrap_interval(values: Sequence[float]) -> Interval | None:
+    """Return the 95% interval of a mean by the percentile bootstrap; ``None`` where values do not vary.
+
+    Resampled, a single value, or equal ones, would show that all others are the same.
+    """
+    return _middle(_resampled_means(values, np.random.default_rng(_SEED))) if _vary(values) else None
+
+
+def _vary(values: Sequence[float]) -> bool:
+    return len(set(values)) > 1
+
+
+def _equal_interval(values: Sequence[float], least: float, most: float) -> Interval:
+    """Return the 95% interval of a mean where all samples have one value: the others may be anything, but are rare.
+
+    At most so many are expected that these had a chance of 5% to show none of them. Source: "rule of three", Hanley and
+    Lippman-Hand (1983).
+    """
+    rare = 1 - _UNSEEN ** (1 / len(values))
+    return values[0] - rare * (values[0] - least), values[0] + rare * (most - values[0])
 
 
 def _resampled_means(values: Sequence[float], rng: np.random.Generator) -> np.ndarray:
@@ -98,7 +118,7 @@ def _resampled_means(values: Sequence[float], rng: np.random.Generator) -> np.nd
     return np.concatenate([rng.choice(given, size=(part.stop - part.start, len(given))).mean(axis=1) for part in parts])
 
 
-def _middle(means: np.ndarray) -> tuple[float, float]:
+def _middle(means: np.ndarray) -> Interval:
     # Of infinite values there is no interval.
     with np.errstate(invalid="ignore"):
         low, high = np.percentile(means, [2.5, 97.5])

@@ -17,7 +17,7 @@ from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.limits import check_room
 from focusllm.decoding.state import FocusState
 from focusllm.errors import ConfigurationError, InputError
-from focusllm.evaluation.intervals import bootstrap_interval
+from focusllm.evaluation.intervals import Interval, bootstrap_interval
 from focusllm.evaluation.report import as_markdown
 from focusllm.evaluation.resuming import alone_in, identity_of, opened_run
 from focusllm.files import append_line, ids_checksum
@@ -222,15 +222,17 @@ class PositionResult:
         start: The first position.
         end: The one behind the last.
         perplexity: Exponential of the mean loss.
-        interval: Its 95% interval, by bootstrap over segments.
+        interval: Its 95% interval, by bootstrap over segments; ``None`` where these do not vary, such as a single one.
         count: Tokens.
+        num_segments: Segments that they stand in.
     """
 
     start: int
     end: int
     perplexity: float
-    interval: tuple[float, float]
+    interval: Interval | None
     count: int
+    num_segments: int
 
 
 def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionResult]:
@@ -241,10 +243,9 @@ def by_position(segments: Sequence[Segment], first_end: int) -> list[PositionRes
         if some:
             count = sum(segment.count for segment in some)
             mean = sum(segment.loss * segment.count for segment in some) / count
-            low, high = bootstrap_interval([segment.loss for segment in some])
-            results.append(
-                PositionResult(start, end, _exponential(mean), (_exponential(low), _exponential(high)), count)
-            )
+            losses = bootstrap_interval([segment.loss for segment in some])
+            interval = None if losses is None else (_exponential(losses[0]), _exponential(losses[1]))
+            results.append(PositionResult(start, end, _exponential(mean), interval, count, len(some)))
     return results
 
 
@@ -274,7 +275,8 @@ def perplexity_table(results: Sequence[PositionResult]) -> str:
     """Write the results as a Markdown table."""
     table = [["positions", "perplexity", "95% interval", "tokens"]]
     for result in results:
-        low, high = result.interval
-        positions, interval = f"{result.start:,} to {result.end:,}", f"{low:.2f} to {high:.2f}"
+        positions, interval = f"{result.start:,} to {result.end:,}", f"none, segments: {result.num_segments}"
+        if result.interval is not None:
+            interval = "{:.2f} to {:.2f}".format(*result.interval)
         table.append([positions, f"{result.perplexity:.2f}", interval, f"{result.count:,}"])
     return as_markdown(table) + "\n"

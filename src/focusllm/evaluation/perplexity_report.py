@@ -41,13 +41,13 @@ class PerplexityRun(WrittenRun):
 
 
 def find_perplexities(paths: Sequence[Path]) -> list[PerplexityRun]:
-    """Read all runs over texts in files and folders, and in folders in these, in the order of their texts.
+    """Read all runs over texts in files and folders, and in folders in these, by texts, in the order of the paths.
 
     Raises:
         InputError: A file is not a run's.
     """
-    found = [[path] if path.name == SEGMENTS_NAME else sorted(path.rglob(SEGMENTS_NAME)) for path in paths]
-    return read_runs(dict.fromkeys(file for files in found for file in files), _made, "segments")
+    found = ([path] if path.name == SEGMENTS_NAME else path.rglob(SEGMENTS_NAME) for path in paths)
+    return read_runs(found, _made, "segments")
 
 
 def _made(path: Path, header: dict[str, Any], records: list[dict[str, Any]]) -> PerplexityRun:
@@ -67,8 +67,10 @@ def perplexities(runs: Sequence[PerplexityRun]) -> list[list[str]]:
 def _cell(result: PositionResult | None) -> str:
     if result is None:
         return ""
-    value, low, high = map(_in_few_digits, (result.perplexity, *result.interval))
-    return f"{value} [{low}, {high}] n={result.count:,}"
+    interval = f"none, segments: {result.num_segments}"
+    if result.interval is not None:
+        interval = ", ".join(map(_in_few_digits, result.interval))
+    return f"{_in_few_digits(result.perplexity)} [{interval}] n={result.count:,}"
 
 
 def _in_few_digits(perplexity: float) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from focusllm.evaluation.intervals import score_interval
+from focusllm.evaluation.intervals import Interval, score_interval
 from focusllm.plotting import new_figure, save_figure
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ _WORDS = {word: place for place, word in enumerate(("easy", "hard", "short", "me
 _LETTERS_PER_INCH, _LINE_HEIGHT = 13, 0.17
 # Colors come again after ten lines.
 _NUM_COLORS, _STROKES = 10, ("-", "--", ":", "-.")
+_NOT_DRAWN = (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class GroupResult:
         return sum(self.scores) / len(self.scores)
 
     @property
-    def interval(self) -> tuple[float, float]:
+    def interval(self) -> Interval:
         """Its 95% interval."""
         return score_interval(self.scores)
 
@@ -166,8 +167,8 @@ def csv_table(runs: "Sequence[Run]", texts: "Sequence[PerplexityRun]") -> str:
             writer.writerow(row)
     for run in texts:
         for place in run.results:
-            numbers = (f"{x:.4f}" for x in (place.perplexity, *place.interval))
-            writer.writerow((run.task, run.label, place.end, "", place.count, *numbers, ""))
+            ends = ("", "") if place.interval is None else (f"{x:.4f}" for x in place.interval)
+            writer.writerow((run.task, run.label, place.end, "", place.count, f"{place.perplexity:.4f}", *ends, ""))
     return text.getvalue()
 
 
@@ -219,11 +220,11 @@ class Curve:
 
     Attributes:
         label: What it is called.
-        points: Place, value and interval of each point.
+        points: Place, value and interval, if there is one, of each point.
     """
 
     label: str
-    points: list[tuple[int, float, tuple[float, float]]]
+    points: list[tuple[int, float, Interval | None]]
 
 
 def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -> "Figure":
@@ -243,7 +244,7 @@ def draw_curves(curves: Sequence[Curve], title: str, x_name: str, y_name: str) -
         places, values, intervals = zip(*curve.points, strict=True)
         strokes = _STROKES[number // _NUM_COLORS % len(_STROKES)]
         [line] = axes.plot(places, values, marker="o", linestyle=strokes, label=in_plain_letters(name))
-        low, high = zip(*intervals, strict=True)
+        low, high = zip(*(_NOT_DRAWN if one is None else one for one in intervals), strict=True)
         axes.fill_between(places, low, high, alpha=0.15, color=line.get_color())
         # The area of a single place has no width.
         axes.vlines(places, low, high, alpha=0.4, color=line.get_color())

@@ -134,12 +134,12 @@ def run_suites(
     """
     with alone_in(output.parent for _, systems in suites for output in systems):
         # The same samples by the same system with the same settings; the rest may differ from one day to the next.
-        free = ("versions", "hardware")
-        runs = {
-            output: opened_run(output, _header(suite, system, model), "seed", free)
-            for suite, systems in suites
-            for output, system in systems.items()
-        }
+        free = ("versions", "hardware", "place")
+        runs = {}
+        for suite, systems in suites:
+            for place, (output, system) in enumerate(systems.items()):
+                together = {"place": place} if len(systems) > 1 else {}
+                runs[output] = opened_run(output, {**_header(suite, system, model), **together}, "seed", free)
         for _ in zip_longest(*(_run_missing(*one, runs, model, done) for one in suites)):
             pass
     return {output: list(records.values()) for output, records in runs.items()}

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,12 @@ class WrittenRun:
     def task(self) -> str:
         """What it measures; runs of one task can be compared."""
         raise NotImplementedError
+
+    @property
+    def order(self) -> tuple[tuple[str, ...], int]:
+        """Where it stands among the runs of a folder: by its own; systems that were run together, as they were then."""
+        folder, place = self.path.parent, self.header.get("place")
+        return (folder.parts, 0) if place is None else (folder.parent.parts, place)
 
     @cached_property
     def results(self) -> list[Any]:
@@ -92,38 +99,42 @@ def title_of(header: dict[str, Any]) -> str:
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read all runs in files and folders, and in folders in these, in the order of their tasks.
+    """Read all runs in files and folders, and in folders in these, by their tasks, in the order of the paths.
 
     Runs over texts are passed over; see :func:`~focusllm.evaluation.perplexity_report.find_perplexities`.
 
     Raises:
         InputError: There is none, or a file is not a run's.
     """
-    files: list[Path] = []
+    named: list[list[Path]] = []
     for path in paths:
-        found = [path] if path.is_file() else [*sorted(path.rglob(SAMPLES_NAME)), *path.rglob(SEGMENTS_NAME)]
+        found = [path] if path.is_file() else [*path.rglob(SAMPLES_NAME), *path.rglob(SEGMENTS_NAME)]
         if not found:
             raise InputError(f"There are no runs at {path}: `focusllm eval` writes them as {SAMPLES_NAME}.")
-        files += [file for file in found if file not in files and file.name != SEGMENTS_NAME]
-    return read_runs(files, lambda path, header, records: Run(path, header, header["system"], records), "samples")
+        named.append([file for file in found if file.name != SEGMENTS_NAME])
+    return read_runs(named, lambda path, header, records: Run(path, header, header["system"], records), "samples")
 
 
 def read_runs(
-    files: Iterable[Path], make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str
+    named: Iterable[Iterable[Path]], make: Callable[[Path, dict[str, Any], list[dict[str, Any]]], R], what: str
 ) -> list[R]:
-    """Read files of runs, in the order of their tasks; two of one task and system are told apart by their folders.
+    """Read files of runs, by their tasks; two of one task and system are told apart by their folders.
 
     Args:
-        files: The files.
+        named: The files at each path that was named, in the order of these.
         make: Makes a run, a dataclass, of a file's path, first line and other lines.
         what: What the other lines are, for errors.
 
     Raises:
         InputError: A file is not a run's, or holds nothing yet.
     """
-    # However a file is named, it is one run.
-    named = {path.resolve(): path for path in files}
-    runs = sorted((_read(path, make, what) for path in named.values()), key=lambda run: run.task)
+    runs, known = [], set[Path]()
+    for files in named:
+        # However a file is named, it is one run.
+        new = {path.resolve(): path for path in files if path.resolve() not in known}
+        known.update(new)
+        runs += sorted((_read(path, make, what) for path in new.values()), key=attrgetter("order", "path"))
+    runs.sort(key=attrgetter("task"))
     alike: dict[tuple[str, str], list[Path]] = {}
     for run in runs:
         alike.setdefault((run.task, run.label), []).append(run.path)

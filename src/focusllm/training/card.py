@@ -9,8 +9,8 @@ import torch
 import yaml
 
 from focusllm.bundled.model import BUNDLED, resolve_base
-from focusllm.condensing.adapter_files import CARD_NAME, model_card
 from focusllm.condensing.attach import CandidateAdapter
+from focusllm.condensing.model_card import CARD_NAME, model_card
 from focusllm.errors import MissingDependencyError
 from focusllm.files import write_text
 from focusllm.plotting import new_figure, save_figure
@@ -34,9 +34,7 @@ def write_card(recipe: Recipe, adapter: CandidateAdapter, device: torch.device, 
     """
     folder = Path(recipe.output)
     log = folder / LOG_NAME
-    lines = [line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "loss" in line]
-    # A run that was cut logs some steps twice.
-    logged = list({line["step"]: line for line in lines}.values())
+    logged = [line for line in map(json.loads, log.read_text(encoding="utf-8").splitlines()) if "loss" in line]
     base = _base_of(recipe)
     place = f"{hardware(device)}, in {num_processes} processes" if num_processes > 1 else hardware(device)
     card = model_card(base, recipe.focus, adapter.num_parameters)

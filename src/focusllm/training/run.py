@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerCallback, TrainingArguments
 
-from focusllm.bundled.model import ADAPTER_PATH, BUNDLED, resolve_base
+from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import QUANTIZED, adapter_folder, fingerprint_of, load_adapter
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.bases import bos_token_id_of, load_base
@@ -26,7 +26,7 @@ from focusllm.training.kept_recipe import RECIPE_NAME, check_recipe, keep_recipe
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
 from focusllm.training.text_sources import most_text
-from focusllm.training.trainer import LOG_NAME, FocusTrainer, newest_complete_checkpoint, seed_everything
+from focusllm.training.trainer import FocusTrainer, cut_log, newest_complete_checkpoint, seed_everything, step_of
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -124,20 +124,12 @@ def _begin(
     checkpoint = newest_complete_checkpoint(recipe.output)
     if checkpoint is not None:
         check_recipe(recipe, surroundings)
-    start = checkpoint or (recipe.adapter and _adapter_at(recipe.folder, recipe.adapter))
+    start = checkpoint or (recipe.adapter and adapter_folder(recipe.adapter, recipe.folder))
     if start is not None:
         load_adapter(start, adapter, base)
     if is_first:
-        _open_folder(recipe, surroundings, is_new=checkpoint is None)
+        _open_folder(recipe, surroundings, checkpoint)
     return checkpoint
-
-
-def _adapter_at(folder: Path, name: str) -> Path:
-    """Return the folder of an adapter to start from; a folder that is not there beside others that are is a slip."""
-    if name == BUNDLED:
-        return ADAPTER_PATH
-    path = folder / Path(name).expanduser()
-    return path if path.parent.is_dir() else adapter_folder(name)
 
 
 def _load(recipe: Recipe) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -172,12 +164,11 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
     check_room(recipe.draws, recipe.focus, window_of(base), longest)
 
 
-def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], *, is_new: bool) -> None:
-    """Keep the recipe, unless it is kept; of an attempt that left no checkpoint nothing is to be in the log."""
+def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], checkpoint: Path | None) -> None:
+    """Keep the recipe, unless it is kept; of steps that are made again, nothing is to be in the log."""
     folder = Path(recipe.output)
-    if is_new:
-        (folder / LOG_NAME).unlink(missing_ok=True)
-    if is_new or not (folder / RECIPE_NAME).exists():
+    cut_log(folder, 0 if checkpoint is None else step_of(checkpoint))
+    if checkpoint is None or not (folder / RECIPE_NAME).exists():
         keep_recipe(recipe, surroundings)
 
 

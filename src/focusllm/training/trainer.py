@@ -22,7 +22,7 @@ from focusllm.condensing.adapter_files import base_name_of, fingerprint_of, writ
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.config import FocusConfig
 from focusllm.errors import TrainingError
-from focusllm.files import drop_cut_line, file_checksum, write_text
+from focusllm.files import file_checksum, write_text
 from focusllm.training.packing import PackedBatch
 from focusllm.training.shards import whole
 from focusllm.training.tally import Tally
@@ -51,7 +51,6 @@ class FocusTrainer(Trainer):
         self._base_identity = base_name_of(base), fingerprint_of(base)
         self._tally = Tally(kinds, self.args.device)
         self.add_callback(_CompleteMarker())
-        drop_cut_line(Path(self.args.output_dir) / LOG_NAME)  # type: ignore[arg-type]
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         # Every batch is drawn from a seed of its own; their order is part of the run.
@@ -154,6 +153,19 @@ class _CompleteMarker(TrainerCallback):
             write_text(folder / COMPLETE_NAME, json.dumps(checksums))
 
 
+def cut_log(folder: Path, step: int) -> None:
+    """Drop from a run's log what was logged after a step, from which it goes on, and a line that was cut short."""
+    log = folder / LOG_NAME
+    if log.exists():
+        lines = log.read_text(encoding="utf-8").split("\n")[:-1]
+        write_text(log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+
+
+def step_of(checkpoint: Path) -> int:
+    """Return the step after which a checkpoint was written."""
+    return int(checkpoint.name.split("-")[1])
+
+
 def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
     """Return the newest checkpoint whose files are all there and whole, or ``None``.
 
@@ -161,7 +173,7 @@ def newest_complete_checkpoint(output_dir: str | Path) -> Path | None:
     checksum of every file; such a one, and one that was damaged, is passed over for the one before, with a warning.
     """
     folders = [path for path in Path(output_dir).glob("checkpoint-*") if path.name.split("-")[1].isdigit()]
-    for folder in sorted(folders, key=lambda path: int(path.name.split("-")[1]), reverse=True):
+    for folder in sorted(folders, key=step_of, reverse=True):
         damage = _damage(folder)
         if damage is None:
             return folder

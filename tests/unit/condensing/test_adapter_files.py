@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from focusllm import FocusModel
+from focusllm.bundled.model import ADAPTER_PATH
 from focusllm.condensing import adapter_files
-from focusllm.condensing.adapter_files import CARD_NAME, CONFIG_NAME, WEIGHTS_NAME, load_adapter, model_card
+from focusllm.condensing.adapter_files import CONFIG_NAME, WEIGHTS_NAME, adapter_folder, load_adapter
+from focusllm.condensing.model_card import CARD_NAME, model_card
 from focusllm.condensing.published import read_checkpoint
 from focusllm.errors import AdapterError, ConfigurationError
 from tiny import SMALL, disturb, published_names, random_ids, tiny_base, tiny_model
@@ -104,6 +106,47 @@ def test_the_folder_looks_like_peft_s_and_holds_no_pickle(saved: Path) -> None:
 )
 def test_a_card_names_the_base_to_the_hub_where_it_may_be_there(base: str, named: bool) -> None:
     assert (f"\nbase_model: {base}\n" in model_card(base, SMALL, 1)) == named
+
+
+def test_a_card_tells_of_the_adapter_that_is_there(saved: Path, caplog: pytest.LogCaptureFixture) -> None:
+    card, other = saved / CARD_NAME, tiny_model(config=replace(SMALL, rank=2))
+    first = card.read_text()
+    other.base.config._name_or_path = "owner/base"
+    other.save_adapter(saved)
+    second = card.read_text()
+    assert "Candidate projections (full, " in first
+    assert "Candidate projections (rank 2, " in second
+    assert "base_model: owner/base" in second
+    assert "FocusLLM" not in caplog.text
+    # What somebody wrote is kept, behind our part or in place of it, and that is said, unless nothing has changed.
+    for written, wanted, said in (
+        (second + "It reads books.\n", first + "It reads books.\n", f"the first part of {card} is kept"),
+        (first + "It reads books.\n", first + "It reads books.\n", ""),
+        (second.replace("FocusLLM adapter", "Mine"), second.replace("FocusLLM adapter", "Mine"), f"All of {card}"),
+    ):
+        card.write_text(written)
+        caplog.clear()
+        tiny_model().save_adapter(saved)
+        assert card.read_text() == wanted
+        assert said in caplog.text
+        assert bool(said) == bool(caplog.text)
+
+
+def test_the_bundled_adapter_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bundled").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert adapter_folder("bundled") == adapter_folder(Path("bundled"), tmp_path) == ADAPTER_PATH
+    assert adapter_folder(tmp_path / "bundled") == tmp_path / "bundled"
+
+
+def test_an_adapter_is_looked_for_where_paths_start_and_then_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "recipes" / "runs").mkdir(parents=True)
+    (tmp_path / "here" / "other").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    found = [adapter_folder(name, tmp_path / "recipes") for name in ("runs/one", "other/one")]
+    assert found == [tmp_path / "recipes" / "runs" / "one", Path("other/one")]
 
 
 def test_an_adapter_of_another_base_is_refused(saved: Path) -> None:

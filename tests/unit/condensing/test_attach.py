@@ -1,9 +1,11 @@
 """Bases that candidate projections cannot be put into."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from accelerate import cpu_offload, dispatch_model
 from peft import LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoModelForSequenceClassification
@@ -26,6 +28,18 @@ def test_a_base_spread_over_devices_is_refused_as_it_was() -> None:
         CandidateAdapter(base, FocusConfig())
     assert [type(layer) for layer in base.modules()] == layers
     assert all(parameter.requires_grad for parameter in base.parameters())
+
+
+@pytest.mark.parametrize("layer_place", ["cpu", "disk"])
+def test_an_offloaded_base_is_refused(layer_place: str, tmp_path: Path) -> None:
+    base = tiny_base()
+    if layer_place == "cpu":
+        cpu_offload(base, torch.device("cpu"))
+    else:
+        places: dict[str, Any] = {"model": "cpu", "lm_head": "disk"}
+        dispatch_model(base, places, main_device="cpu", offload_dir=tmp_path)
+    with pytest.raises(ConfigurationError, match=r"offloaded by accelerate, .*without `device_map`"):
+        FocusModel(base, SMALL)  # type: ignore[arg-type]
 
 
 def test_a_base_without_values_is_wrapped() -> None:

@@ -1,12 +1,14 @@
 """Files of several kinds give the text people see in them."""
 
+import os
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from pypdf.errors import DependencyError
 
-from focusllm.documents.text import text_of
+from focusllm.documents.text import decoded, readable, text_of
 from focusllm.errors import InputError, MissingDependencyError
 
 
@@ -105,6 +107,32 @@ def test_line_breaks_and_marks_of_other_systems_change_nothing(tmp_path: Path, e
     (tmp_path / "a.txt").write_bytes("One".encode("utf-16")[:-1])
     with pytest.raises(InputError, match=r"is not text in UTF-8.*\(truncated data\); save it as UTF-8"):
         text_of(tmp_path / "a.txt")
+
+
+def test_what_can_be_read_once_is_read_once(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("The color is red.")
+    assert readable(tmp_path / "a.txt") == tmp_path / "a.txt"
+    with pytest.raises(InputError, match=r"There is no file '.*missing.txt'"):
+        readable(tmp_path / "missing.txt")
+    with pytest.raises(InputError, match="is a folder"):
+        readable(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_a_pipe_is_a_text(tmp_path: Path, encoding: str) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = Thread(target=pipe.write_bytes, args=["The color is 赤.\r\n".encode(encoding)], daemon=True)
+    writer.start()
+    assert readable(pipe) == "The color is 赤.\n"
+    writer.join(timeout=10)
+    assert not writer.is_alive()
+
+
+def test_bytes_of_no_text_say_where_they_come_from() -> None:
+    with pytest.raises(InputError, match=r"^Standard input is not text in UTF-8, or UTF-16 with a byte order mark"):
+        decoded(b"caf\xe9", "Standard input")
 
 
 def test_bytes_that_are_no_text_are_refused_where_python_let_them_pass() -> None:

@@ -56,7 +56,7 @@ class Measured(PerplexityRun):
         super().__init__(Path("segments.jsonl"), {}, label, [])
         places = ((16 * n, 16 * n + 16) for n in range(len(values)))
         self.__dict__["results"] = [
-            PositionResult(*place, value, (value, value), 16) for place, value in zip(places, values, strict=True)
+            PositionResult(*place, value, (value, value), 16, 2) for place, value in zip(places, values, strict=True)
         ]
 
 
@@ -68,6 +68,20 @@ def test_a_system_that_is_far_off_leaves_the_others_to_be_seen() -> None:
         ["ours", "20.00 [20.00, 20.00] n=16", "21.00 [21.00, 21.00] n=16"],
         ["broken", "1.00e+13 [1.00e+13, 1.00e+13] n=16", "inf [inf, inf] n=16"],
     ]
+
+
+def test_a_perplexity_without_an_interval_is_shown_without_one() -> None:
+    run = Measured("ours")
+    run.__dict__["results"] = [
+        PositionResult(0, 16, 20.0, (18.0, 22.0), 16, 2),
+        PositionResult(16, 32, 9.0, None, 8, 1),
+    ]
+    assert perplexities([run])[1:] == [["ours", "20.00 [18.00, 22.00] n=16", "9.00 [none, segments: 1] n=8"]]
+    (axes,) = drawn(perplexity_curves([run], "A title")).axes
+    assert axes.lines[0].get_ydata().tolist() == [20.0, 9.0]
+    strokes = [one.tolist() for lines in axes.collections for one in getattr(lines, "get_segments", list)()]
+    assert [16.0, 18.0] in strokes[0]
+    assert not any(place == 32 for stroke in strokes for place, _ in stroke)
 
 
 def test_lengths_have_a_unit_pictures_a_description_and_tags_are_shown(tmp_path: Path) -> None:

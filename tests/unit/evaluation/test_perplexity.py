@@ -94,12 +94,18 @@ def test_some_segments_of_each_range_are_scored_as_among_all(tmp_path: Path) -> 
 
 
 def test_positions_double_and_the_mean_is_over_tokens() -> None:
-    segments = [Segment(start, loss, 8) for start, loss in ((0, 1.0), (8, 2.0), (16, 3.0), (24, 3.0), (40, 4.0))]
+    segments = [Segment(start, loss, 8) for start, loss in ((0, 1.0), (8, 2.0), (16, 3.0), (24, 5.0), (40, 4.0))]
     found = by_position(segments, first_end=16)
     assert [(one.start, one.end, one.count) for one in found] == [(0, 16, 16), (16, 32, 16), (32, 64, 8)]
     assert found[0].perplexity == pytest.approx(math.exp(1.5))
-    assert found[1].interval == pytest.approx((math.exp(3), math.exp(3)))
-    assert "| 16 to 32 | 20.09 |" in perplexity_table(found)
+    assert found[1].interval == pytest.approx((math.exp(3), math.exp(5)))
+    assert "| 16 to 32 | 54.60 | 20.09 to 148.41 | 16 |" in perplexity_table(found)
+
+
+def test_one_segment_has_no_interval() -> None:
+    found = by_position([Segment(0, 1.0, 8), Segment(8, 1.0, 8), Segment(16, 2.0, 8)], first_end=16)
+    assert [(one.interval, one.num_segments) for one in found] == [(None, 2), (None, 1)]
+    assert "| 16 to 32 | 7.39 | none, segments: 1 | 8 |" in perplexity_table(found)
 
 
 @pytest.mark.parametrize("loss", [800.0, math.inf, math.nan])

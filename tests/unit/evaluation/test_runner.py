@@ -17,7 +17,8 @@ from focusllm.errors import ConfigurationError, InputError
 from focusllm.evaluation.baselines import TruncatedSystem
 from focusllm.evaluation.ending import OWN_ENDS, Ending
 from focusllm.evaluation.perplexity import Perplexity, run_perplexity
-from focusllm.evaluation.runner import Grid, GridSuite, run_grid, run_suites
+from focusllm.evaluation.runner import Grid, GridSuite, run_grid, run_suite, run_suites
+from focusllm.evaluation.runs import SAMPLES_NAME, find_runs
 from focusllm.evaluation.tasks.passkey import Passkey
 from focusllm.evaluation.tasks.registry import TASKS
 from focusllm.files import held
@@ -104,6 +105,16 @@ def test_suites_take_turns_and_each_is_what_it_is_alone(tmp_path: Path) -> None:
         together = [json.loads(line) for line in path.read_text().splitlines()[1:]]
         assert [one["output"] for one in together] == [one["output"] for one in alone]
         assert [one["seed"] for one in together] == [one["seed"] for one in alone]
+
+
+def test_systems_that_were_run_together_are_reported_in_their_order(tmp_path: Path) -> None:
+    model, suite = model_of(), GridSuite(Passkey(), Grid((400,), 1, 1))
+    said = model.encode("nothing " * 10)
+    systems = {tmp_path / name / SAMPLES_NAME: Copying(said, name) for name in ("paper", "cached", "once")}
+    for given in (systems, dict(reversed(systems.items()))):
+        # A run that goes on is the same in any order.
+        run_suite(suite, given, model)
+        assert [run.label for run in find_runs([tmp_path])] == ["paper", "cached", "once"]
 
 
 def test_a_run_does_not_go_on_with_another_model(tmp_path: Path) -> None:

@@ -40,12 +40,16 @@ def test_intervals_of_scores() -> None:
     assert score_interval(scores.tolist()) == (low, high)
 
 
-def test_a_single_sample_has_no_interval_of_no_width() -> None:
-    assert score_interval([0.4]) == (0.0, 1.0)
-    assert score_interval([1.0]) == wilson_interval(1, 1)
+@pytest.mark.parametrize(("count", "rare"), [(1, 0.95), (3, 0.6316), (100, 0.0295)])
+def test_equal_samples_have_no_interval_of_no_width(count: int, rare: float) -> None:
+    """Resampled, they would show that all others are the same; the more there are, the rarer others can be."""
+    assert bootstrap_interval([0.4] * count) is None
+    assert score_interval([0.4] * count) == pytest.approx((0.4 - rare * 0.4, 0.4 + rare * 0.6), abs=1e-4)
+    assert score_interval([1.0] * count) == wilson_interval(count, count)
+    wanted = (0.5, pytest.approx((0.5 - rare * 1.5, 0.5 + rare * 0.5), abs=1e-4))
     for groups in (["a"], ["a", "b"]):
-        scores = [0.75] * len(groups)
-        assert paired_difference(scores, [0.25] * len(groups), groups) == (0.5, (-1.0, 1.0))
+        scores = [0.75] * count * len(groups)
+        assert paired_difference(scores, [0.25] * len(scores), groups * count) == wanted
 
 
 def test_intervals_of_long_runs_take_little_memory() -> None:
@@ -149,6 +153,23 @@ def test_runs_of_suites_are_told_apart_by_the_folders_that_differ(
     assert own.label != more.label == f"ours, {tmp_path}/one/lines/more.jsonl"
 
 
+def test_systems_stand_as_they_were_named_and_run(tmp_path: Path) -> None:
+    """Neither by the names of their folders."""
+    together = tmp_path / "b" / "suite"
+    for place, name in enumerate(("paper", "cached", "once")):
+        write_run(together / name, [1.0], system=name)
+        path = together / name / "samples.jsonl"
+        header, *samples = map(json.loads, path.read_text().splitlines())
+        path.write_text("".join(f"{json.dumps(line)}\n" for line in [{**header, "place": place}, *samples]))
+    for name in ("z", "a"):
+        write_run(tmp_path / name, [1.0], system=name)
+        write_perplexity(tmp_path / "texts" / name, [1.0], system=name)
+    assert [run.label for run in find_runs([tmp_path])] == ["a", "paper", "cached", "once", "z"]
+    named = [tmp_path / name for name in ("z", "b", "a")]
+    assert [run.label for run in find_runs(named)] == ["z", "paper", "cached", "once", "a"]
+    assert [run.label for run in find_perplexities([tmp_path / "texts" / "z", tmp_path])] == ["z", "a"]
+
+
 @pytest.mark.parametrize("told", ["depth", "data_checksum"])
 def test_samples_of_other_depths_or_files_are_not_compared(tmp_path: Path, told: str) -> None:
     """Runs with another number of depths, or of another version of a data file, have the same seeds."""
@@ -243,7 +264,7 @@ def write_perplexity(folder: Path, losses: list[float], system: str, text: str =
 
 
 def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
-    write_perplexity(tmp_path / "a", [1.0, 1.0, 2.0, 2.0], "ours")
+    write_perplexity(tmp_path / "a", [1.0, 1.0, 2.0, 4.0], "ours")
     write_perplexity(tmp_path / "b", [1.0, 1.0, 3.0, 3.0], "base")
     write_perplexity(tmp_path / "c", [1.0], "ours", text="another text")
     write_run(tmp_path / "d", [1.0])
@@ -258,11 +279,11 @@ def test_runs_over_one_text_stand_side_by_side(tmp_path: Path) -> None:
     head, _, *rows = page[page.index("| perplexity by") :].splitlines()[:4]
     assert head.split(" | ")[1:] == ["0 to 16", "16 to 32 |"]
     cells = {row.split(" | ")[0]: row.split(" | ")[1:] for row in rows}
-    assert cells["| ours"][1].startswith(f"{math.exp(2):.2f} [")
-    assert cells["| base"][1] == f"{math.exp(3):.2f} [{math.exp(3):.2f}, {math.exp(3):.2f}] n=16 |"
+    assert cells["| ours"][1] == f"{math.exp(3):.2f} [{math.exp(2):.2f}, {math.exp(4):.2f}] n=16 |"
+    assert cells["| base"][1] == f"{math.exp(3):.2f} [none, segments: 2] n=16 |"
     lines = csv_table(runs, texts).splitlines()
     assert len(lines) == 1 + 1 + 2 + 2 + 1
-    assert any(",base,32,,16,20.0855," in line for line in lines)
+    assert any(line.endswith(",base,32,,16,20.0855,,,") for line in lines)
     assert "data:image/png" in html_page([], texts, "Title")
     # Texts alone are runs enough; a folder with neither is none.
     assert find_runs([tmp_path / "a"]) == []

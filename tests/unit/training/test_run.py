@@ -69,9 +69,12 @@ def recipe_at(folder: Path, output: str, rank: int | None = None) -> Path:
     return path
 
 
+def logged(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
+
+
 def losses(folder: Path) -> dict[int, float]:
-    lines = [json.loads(line) for line in (folder / LOG_NAME).read_text().splitlines()]
-    return {line["step"]: line["loss"] for line in lines if "loss" in line}
+    return {int(line["step"]): line["loss"] for line in logged(folder) if "loss" in line}
 
 
 def test_a_precision_the_cpu_only_emulates_is_left_out(
@@ -132,8 +135,13 @@ def test_a_run_that_was_cut_ends_as_if_it_had_not_been(folder: Path, monkeypatch
     with pytest.raises(KeyboardInterrupt):
         train(recipe)
     monkeypatch.setattr(FocusTrainer, "compute_loss", original)
+    # The cut came in the middle of a line.
+    with (folder / "cut" / LOG_NAME).open("a") as log:
+        log.write('{"step": 5, "lo')
     resumed = train(recipe)
 
+    # The fourth step was made twice.
+    assert [line["step"] for line in logged(resumed)] == [line["step"] for line in logged(whole)]
     assert losses(resumed) == losses(whole)
     found, wanted = load_file(resumed / WEIGHTS_NAME), load_file(whole / WEIGHTS_NAME)
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
