@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from focusllm.cache.eight_bits import EightBitHome, to_eight_bits
-from focusllm.cache.homes import Home, LayerTensors, bytes_of
+from focusllm.cache.homes import Home, Kept, KeptAtHand, LayerTensors, bytes_of
 from focusllm.cache.layers import SLACK, GrowingLayer, cache_from, cache_tensors, empty_cache, growing_cache
 from focusllm.cache.tiers import Budgets, CpuHome
 
@@ -45,7 +45,8 @@ class ChunkBatch:
     first_number: int = 0
     padding: Int[Tensor, " rows"] | None = None
     repeats: list[tuple[int, tuple[int, int]]] = field(default_factory=list)
-    _others: LayerTensors = field(default_factory=list)
+    _others: Kept | None = None
+    _num_others: int = 0
 
     @property
     def row_places(self) -> list[tuple[int, int]]:
@@ -67,7 +68,7 @@ class ChunkBatch:
         """How many tokens each row has by now."""
         if self.cache.layers:
             return self.cache.get_seq_length()
-        return self.num_own + (self._others[0][0].shape[-2] if self._others else 0)
+        return self.num_own + self._num_others
 
     def num_bytes(self) -> int:
         """Return the bytes of the keys and values at hand."""
@@ -106,7 +107,7 @@ class ChunkBatch:
 
     def forget_question(self) -> None:
         """Keep the chunks' own keys and values only."""
-        self._others = []
+        self._others, self._num_others = None, 0
         self.candidate_ids = None
         layers: list[Any] = self.cache.layers
         for layer in layers:
@@ -159,17 +160,26 @@ class ChunkBatch:
         return copy
 
     def behind(self) -> LayerTensors:
-        """Return views of what came behind the chunks: the keys and values of prompt block and answer."""
-        if not self.cache.layers:
-            return self._others
+        """Return what came behind the chunks: the keys and values of prompt block and answer; views, if at hand."""
+        if self._others is not None:
+            [layers] = self._others.parts()
+            return layers
         return [
             (keys[..., self.num_own :, :], values[..., self.num_own :, :]) for keys, values in cache_tensors(self.cache)
         ]
 
-    def put_behind(self, states: LayerTensors) -> None:
-        """Exchange what came behind the chunks."""
-        for mine, others in zip(self.behind(), states, strict=True):
-            for held, new in zip(mine, others, strict=True):
+    def kept_beside(self, states: LayerTensors) -> Kept:
+        """Keep what is to come behind the chunks where they are."""
+        return KeptAtHand(states) if self.away is None else self.away.beside(states)
+
+    def put_behind(self, others: Kept) -> None:
+        """Exchange what came behind the chunks for as many tokens that are kept beside them."""
+        if self.away is not None:
+            self._others = others
+            return
+        [states] = others.parts()
+        for mine, theirs in zip(self.behind(), states, strict=True):
+            for held, new in zip(mine, theirs, strict=True):
                 held.copy_(new)
 
     @property
@@ -194,12 +204,16 @@ class ChunkBatch:
             first = rows.stop
         return cache
 
-    def take(self, own: Cache) -> None:
-        """Have at hand what was fetched, and behind it what came after the chunks."""
-        self.cache = own
-        for index, (keys, values) in enumerate(self._others):
-            self.cache.update(keys, values, index)
-        self._others = []
+    def fetched_with_others(self, device: torch.device) -> Cache:
+        """Return, on a device, what the home gives and behind it what came after the chunks."""
+        cache = self.fetched(device)
+        for index, (keys, values) in enumerate(self.behind() if self._others else []):
+            cache.update(keys.to(device, non_blocking=True), values.to(device, non_blocking=True), index)
+        return cache
+
+    def take(self, cache: Cache) -> None:
+        """Have at hand what was fetched."""
+        self.cache, self._others = cache, None
 
     def move_to(self, device: torch.device) -> None:
         """Have what is at hand on a device, which the model may have been moved to since it was read."""
@@ -208,10 +222,11 @@ class ChunkBatch:
             self.cache = cache_from([(keys.to(device), values.to(device)) for keys, values in states], _ROOM)
 
     def leave(self) -> None:
-        """Let go of the chunks' own keys and values, if they have a home; what came behind them is kept."""
-        if self.home is None or self.stays:
+        """Let go of the chunks' own keys and values, if they have a home; what came behind them is kept beside it."""
+        if self.home is None or self.stays or not self.cache.layers:
             return
-        self._others = [(keys.clone(), values.clone()) for keys, values in self.behind()]
+        self._num_others = self.length - self.num_own
+        self._others = self.home.beside(self.behind()) if self._num_others else None
         self.cache = growing_cache()
 
 
@@ -226,7 +241,9 @@ class ChunkCache:
         batches = self.batches if batches is None else batches
         with ThreadPoolExecutor(max_workers=1) as reader:
             # One is read ahead: those at hand cost nothing here, not even a thread.
-            reading = (None if batch.away is None else reader.submit(batch.fetched, device) for batch in batches)
+            reading = (
+                None if batch.away is None else reader.submit(batch.fetched_with_others, device) for batch in batches
+            )
             following = next(reading, None)
             for batch in batches:
                 current, following = following, next(reading, None)
@@ -275,25 +292,7 @@ class ChunkCache:
         """Return the chunks of one sequence as those of so many."""
         return ChunkCache([batch.copy_for(sequence) for sequence in range(times) for batch in self.batches])
 
-    def follow(self, parents: Sequence[int]) -> None:
-        """Put behind the chunks of each sequence what came behind those of another, its parent, with equal chunks."""
-        where = {place: (batch, row) for batch in self.batches for row, place in enumerate(batch.row_places)}
-        followed = []
-        for batch in self.batches:
-            sources = [where[parents[sequence], chunk] for sequence, chunk in batch.row_places]
-            layers = zip(*([(k[row], v[row]) for k, v in source.behind()] for source, row in sources), strict=True)
-            states = [(torch.stack([k for k, _ in layer]), torch.stack([v for _, v in layer])) for layer in layers]
-            followed.append((batch, states, torch.stack([_candidate_id(source, row) for source, row in sources])))
-        for batch, states, candidate_ids in followed:
-            batch.put_behind(states)
-            batch.candidate_ids = candidate_ids
-
     def number_from(self, first: int) -> None:
         """Put the chunks behind so many of other documents."""
         for batch in self.batches:
             batch.first_number = first
-
-
-def _candidate_id(batch: ChunkBatch, row: int) -> Tensor:
-    assert batch.candidate_ids is not None  # whoever has something to follow has been asked something
-    return batch.candidate_ids[row]

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int8
 from torch import Tensor
 
-from focusllm.cache.homes import LayerTensors
+from focusllm.cache.homes import KeptAtHand, LayerTensors
 
 _LARGEST = 127
 
@@ -68,3 +68,7 @@ class EightBitHome:
     def num_bytes(self) -> int:
         """Return how many bytes they take here."""
         return sum(keys.num_bytes() + values.num_bytes() for keys, values in self.layers)
+
+    def beside(self, layers: LayerTensors) -> KeptAtHand:
+        """Keep what came behind the chunks at hand, as it is."""
+        return KeptAtHand([(keys.clone(), values.clone()) for keys, values in layers])

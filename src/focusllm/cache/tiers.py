@@ -79,6 +79,10 @@ class CpuHome:
             return 0 if self._beneath is None else self._beneath.num_bytes()
         return sum(map(bytes_of, self._kept))
 
+    def beside(self, layers: LayerTensors) -> "CpuHome":
+        """Keep what came behind the chunks in CPU memory, too."""
+        return CpuHome(layers, None)
+
 
 def _in_cpu_memory(layers: LayerTensors) -> LayerTensors:
     """Copy to memory that a GPU, if there is one, can read by itself."""

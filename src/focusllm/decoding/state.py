@@ -11,6 +11,7 @@ from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkCache
+from focusllm.cache.following import follow
 from focusllm.chunking import check_vocabulary
 from focusllm.decoding.plans import Place
 from focusllm.decoding.recording import on_candidates
@@ -157,7 +158,7 @@ class FocusState:
         Args:
             parents: For each sequence, which one it goes on from.
         """
-        self.chunks.follow(parents)
+        follow(self.chunks, parents)
         for local in self.locals:
             local.follow(parents)
         self.pending = [tokens[list(parents)] for tokens in self.pending]

@@ -22,6 +22,7 @@ from focusllm.chunking import cut_into_chunks, pieces
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.manifest import MANIFEST_NAME, OWNER_ONLY, Manifest, Shard, read_manifest, write_manifest
 from focusllm.documents.shards import shard_tensors, states_of
+from focusllm.documents.spilling import Spilled, SpillFile
 from focusllm.errors import DamageError, DocumentError
 from focusllm.files import checksum, held, write_bytes
 
@@ -37,10 +38,17 @@ _CURE = "`focusllm index --repair` reads anew what is damaged or missing; the re
 
 @dataclass(frozen=True)
 class ShardHome:
-    """The keys and values of a batch of chunks, in files."""
+    """The keys and values of a batch of chunks, in files.
+
+    Attributes:
+        folder: Where the files are.
+        shards: What the manifest says of them.
+        spill: Takes what comes behind the chunks.
+    """
 
     folder: Path
     shards: Sequence[Shard]
+    spill: SpillFile
 
     def parts(self) -> Iterator[LayerTensors]:
         """Read and check the shards, one after the other.
@@ -54,6 +62,10 @@ class ShardHome:
     def num_bytes(self) -> int:
         """Return how many bytes the files take."""
         return sum(shard.num_bytes for shard in self.shards)
+
+    def beside(self, layers: LayerTensors) -> Spilled:
+        """Keep what came behind the chunks on disk, too."""
+        return self.spill.put(layers)
 
 
 class DocumentFolder:
@@ -70,6 +82,7 @@ class DocumentFolder:
     def __init__(self, path: str | Path, document: FocusDocument) -> None:
         self._path = Path(path)
         self._document = document
+        self._spill = SpillFile(self._path)
         kept = self._kept_batches()
         text = None if document.text is None else document.text.encode("utf-8")
         tokens_checksum = _write_checked(self._path / TOKENS_NAME, save(_token_tensors(document)))
@@ -93,14 +106,14 @@ class DocumentFolder:
 
     def batches(self) -> list[ChunkBatch]:
         """Return the batches that are in the folder, away until they are needed."""
-        return _batches(self._path, self._manifest, {shard.file for shard in self._manifest.shards()})
+        return _batches(self._path, self._manifest, {shard.file for shard in self._manifest.shards()}, self._spill)
 
     def write(self, batch: ChunkBatch) -> ShardHome:
         """Write a batch of chunks and return where it can be had from."""
         shards = [self._write_shard(batch, rows.start, rows.stop) for rows in _shard_rows(batch)]
         self._manifest.batches.append(shards)
         write_manifest(self._path, self._manifest)
-        return ShardHome(self._path, shards)
+        return ShardHome(self._path, shards, self._spill)
 
     def finish(self) -> None:
         """Remove files that nothing refers to: shards of an earlier text, and what runs that were cut left behind."""
@@ -194,7 +207,8 @@ def load_folder(
     missing = document.num_chunks - len(manifest.numbers())
     if missing:
         raise DocumentError(f"{path} lacks {missing} of {document.num_chunks} chunks: indexing was cut short. {_CURE}")
-    document.cache = ChunkCache(_batches(path, manifest, {shard.file for shard in own(manifest.shards())}))
+    wanted = {shard.file for shard in own(manifest.shards())}
+    document.cache = ChunkCache(_batches(path, manifest, wanted, SpillFile(path)))
     return document
 
 
@@ -231,12 +245,12 @@ def _kind(of: Manifest | FocusDocument) -> str:
     return f"{of.identity}, chunks of {of.chunk_length} that overlap by {of.chunk_overlap}"
 
 
-def _batches(path: Path, manifest: Manifest, wanted: Container[str]) -> list[ChunkBatch]:
+def _batches(path: Path, manifest: Manifest, wanted: Container[str], spill: SpillFile) -> list[ChunkBatch]:
     batches = []
     for batch in manifest.batches:
         if shards := [shard for shard in batch if shard.file in wanted]:
             rows = [(0, number) for shard in shards for number in shard.numbers]
-            batches.append(ChunkBatch(rows, num_own=shards[0].length, home=ShardHome(path, shards)))
+            batches.append(ChunkBatch(rows, num_own=shards[0].length, home=ShardHome(path, shards, spill)))
     return batches
 
 

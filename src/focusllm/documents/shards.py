@@ -13,18 +13,24 @@ _SCALES = "_scales"
 
 def shard_tensors(batch: ChunkBatch, start: int, end: int) -> dict[str, Tensor]:
     """Return what a shard holds of some rows: keys and values as they are, or their codes and scales."""
-    tensors: dict[str, Tensor] = {}
     if isinstance(batch.home, EightBitHome):
+        tensors: dict[str, Tensor] = {}
         for index, pair in enumerate(batch.home.layers):
             for name, states in zip(_NAMES, pair, strict=True):
                 tensors[f"layers.{index}.{name}"] = _own_copy(states.codes[start:end])
                 tensors[f"layers.{index}.{name}{_SCALES}"] = _own_copy(states.scales[start:end])
         return tensors
     # What is away has another folder for its home.
-    for index, pair in enumerate(batch.own_wherever()):
-        for name, states in zip(_NAMES, pair, strict=True):
-            tensors[f"layers.{index}.{name}"] = _own_copy(states[start:end])
-    return tensors
+    return tensors_of([(keys[start:end], values[start:end]) for keys, values in batch.own_wherever()])
+
+
+def tensors_of(layers: LayerTensors) -> dict[str, Tensor]:
+    """Return the keys and values of each layer by the names they have in a file."""
+    return {
+        f"layers.{index}.{name}": _own_copy(states)
+        for index, pair in enumerate(layers)
+        for name, states in zip(_NAMES, pair, strict=True)
+    }
 
 
 def _own_copy(states: Tensor) -> Tensor:

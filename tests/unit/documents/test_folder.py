@@ -12,9 +12,11 @@ import torch
 
 from focusllm import FocusDocument, FocusModel
 from focusllm.cache import tiers
+from focusllm.cache.tiers import CpuHome
 from focusllm.decoding import plans
 from focusllm.documents import folder
 from focusllm.documents.manifest import read_manifest
+from focusllm.documents.spilling import Spilled
 from focusllm.errors import DocumentError
 from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model, tiny_tokenizer
 
@@ -113,6 +115,20 @@ def test_batches_are_small_where_not_all_stay(tmp_path: Path, monkeypatch: pytes
         counts.append(sum(batch.num_own == config.chunk_length for batch in document.cache.batches))
     # One more than three, since whole chunks share a batch.
     assert counts == [4, 1]
+
+
+def test_what_a_question_puts_behind_chunks_waits_where_they_do(tmp_path: Path) -> None:
+    model = small_batches()
+    model.index(TEXT, tmp_path / "d")
+    for budgets, tier in (({}, Spilled), ({"cpu_budget": 2**30}, CpuHome)):
+        document = model.load_document(tmp_path / "d", device_budget=0, **budgets)
+        names = sorted((tmp_path / "d").iterdir())
+        scores(model, document)
+        assert document.cache is not None
+        assert document.num_bytes() == 0
+        assert all(batch.length > batch.num_own for batch in document.cache.batches)
+        assert all(isinstance(batch._others, tier) for batch in document.cache.batches)
+        assert sorted((tmp_path / "d").iterdir()) == names
 
 
 @pytest.mark.parametrize("chunk_kv", ["model", "int8"])
