@@ -46,6 +46,22 @@ class SplitSequence:
         return sum(map(len, self.chunks)) - self.num_repeated + len(self.local)
 
 
+def chunk_length_for(num_tokens: int, config: FocusConfig, window: int) -> int:
+    """Return how long the chunks of a text are: see ``longest_chunk`` of :class:`~focusllm.config.FocusConfig`.
+
+    Args:
+        num_tokens: Tokens of the text.
+        config: The method's settings.
+        window: Tokens the base can attend to at once.
+    """
+    length, longest = config.chunk_length, config.longest_chunk or 0
+    # An eighth of the window is left to what is decoded.
+    room = max((window - window // 8 - config.local_length) // config.candidates_per_chunk, 1)
+    while -(-num_tokens // length) > room and 2 * length <= longest:
+        length *= 2
+    return length
+
+
 def cut_into_chunks(token_ids: Sequence[int], chunk_length: int, overlap: int = 0) -> tuple[Sequence[int], ...]:
     """Cut a document from its start into chunks; the last one may be shorter. Source: design of the published code.
 

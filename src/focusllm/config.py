@@ -19,6 +19,8 @@ class FocusConfig:
 
     Attributes:
         chunk_length: Tokens per chunk; the last chunk of a document may be shorter.
+        longest_chunk: Chunks of a text of which the window could not hold the candidates are twice as long, or four
+            times, and so on, but no longer than this (ours). ``None``: such a text is refused.
         local_length: Tokens of local context when the model itself splits a long sequence; also the most tokens of
             question and history.
         dynamic_prompt_length: How many of the last tokens of the local context follow every chunk; all of them, if
@@ -63,11 +65,14 @@ class FocusConfig:
     answer_stops: tuple[str, ...] = ("\n",)
     static_prompt: tuple[int, ...] = ()
     candidates_per_chunk: int = 1
+    longest_chunk: int | None = None
 
     def __post_init__(self) -> None:
         check_kinds(FocusConfig, vars(self))
         for name in ("chunk_length", "local_length", "dynamic_prompt_length", "candidates_per_chunk"):
             _require_positive(name, getattr(self, name))
+        if self.longest_chunk is not None:
+            _require_positive("longest_chunk", self.longest_chunk)
         if not 0 <= self.chunk_overlap < self.chunk_length:
             raise ConfigurationError(
                 f"`chunk_overlap` must be at least 0 and less than `chunk_length`; got an overlap of "

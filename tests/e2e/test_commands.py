@@ -165,6 +165,11 @@ def test_estimate_says_what_a_question_will_cost(command, book: Path, base: Path
     # What the bundled adapter does by itself is said once.
     assert re.search(r"--local-refresh cached +\d", run.out)
     assert not re.search(r"--local-refresh cached +\d", command("estimate", "1K").out)
+    # Its chunks are as long as they must be; whoever says how long they are to be means that.
+    assert "400,000 tokens in 893 chunks" in command("estimate", "400,000").out
+    run = command("estimate", "400,000", "--chunk-length", 224)
+    assert run.status == 1
+    assert "Use `chunk_length` of at least" in run.err
     book.write_text(TEXT[:3000])
     assert "3,000 tokens in 30 chunks" in command("estimate", book, "--model", base, *OPTIONS).out
     folder = book.with_name("indexed")

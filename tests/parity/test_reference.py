@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from focusllm import FocusConfig, FocusModel
+from focusllm.errors import WindowError
 from tiny import BOS, FAMILY_NAMES, SMALL, published_names, random_ids, reference_of, tiny_base, tiny_model
 
 # Rotary angles are computed in single precision by transformers, whatever the model's own.
@@ -90,6 +91,18 @@ def test_published_weights_decode_as_the_reference_does(dtype: torch.dtype) -> N
     model = FocusModel(base, SMALL).eval()
     model.load_published_weights(state)
     assert largest_difference(model) <= 1e-5
+
+
+def test_a_text_is_read_in_chunks_that_fit_the_window_whoever_cuts_it() -> None:
+    growing = replace(SMALL, chunk_length=1, longest_chunk=4)
+    model, twice = tiny_model(config=growing), tiny_model(config=replace(SMALL, chunk_length=2))
+    ids = random_ids(75)
+    for found, wanted in zip(decode(model, ids, [5]), decode(twice, ids, [5]), strict=True):
+        assert torch.equal(found, wanted)
+    assert model.index(ids).num_chunks == twice.index(ids).num_chunks == 38
+    assert model.estimate(75, question_tokens=5, max_new_tokens=1).num_chunks == 38
+    with pytest.raises(WindowError, match="`chunk_length` of at least"):
+        model.configure(longest_chunk=None)(torch.tensor([ids]))
 
 
 def test_local_context_that_starts_with_bos_gets_no_second_one() -> None:

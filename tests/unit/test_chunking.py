@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from focusllm import FocusConfig
-from focusllm.chunking import block, cut_into_chunks, join_documents, prompt_block, split_sequence
+from focusllm.chunking import (
+    block,
+    chunk_length_for,
+    cut_into_chunks,
+    join_documents,
+    prompt_block,
+    split_sequence,
+)
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.errors import InputError
 
@@ -28,6 +35,23 @@ def test_a_split_sequence_is_the_sequence(ids: list[int], window: int, chunk: in
     assert all(len(part) == chunk for part in split.chunks[:-1])
     assert 1 <= len(split.chunks[-1]) <= chunk
     assert len(split.local) == min(local, len(ids) - 1)
+
+
+@given(
+    num_tokens=st.integers(1, 5000), length=st.integers(1, 40), longest=st.integers(1, 400), per_chunk=st.integers(1, 3)
+)
+def test_chunks_are_doubled_until_their_candidates_fit(
+    num_tokens: int, length: int, longest: int, per_chunk: int
+) -> None:
+    config = FocusConfig(chunk_length=length, longest_chunk=longest, local_length=10, candidates_per_chunk=per_chunk)
+
+    def fits(tokens: int) -> bool:
+        return -(-num_tokens // tokens) * per_chunk + 10 <= 64 - 8
+
+    found = chunk_length_for(num_tokens, config, window=64)
+    allowed = [length, *(length * 2**power for power in range(1, 10) if length * 2**power <= longest)]
+    assert found == next(filter(fits, allowed), allowed[-1])
+    assert chunk_length_for(num_tokens, FocusConfig(chunk_length=length), window=64) == length
 
 
 @given(documents=st.lists(tokens, min_size=1, max_size=4), local=tokens, chunk=st.integers(1, 50))

@@ -170,6 +170,9 @@ def load_model(
         check_alone()
     logging.disable_progress_bar()
     given = {name: value for name, value in settings.items() if value is not None}
+    if "chunk_length" in given:
+        # Who says how long chunks are to be means that.
+        given["longest_chunk"] = None
     return FocusModel.from_pretrained(
         model, adapter, config=given, dtype=dtype, device=device, max_parallel_chunks=max_parallel_chunks,
         process_group=process_group,

@@ -14,7 +14,7 @@ from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.gathering import gathered
 from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
-from focusllm.chunking import SplitSequence, block, pieces, prompt_block, split_sequence
+from focusllm.chunking import SplitSequence, block, chunk_length_for, pieces, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
@@ -57,8 +57,7 @@ class FocusEngine:
     ) -> None:
         self.base, self.config, self.bos_token_id = base, config, bos_token_id
         self.window = window_of(base)
-        self.planner = ChunkPlanner(base, max_parallel_chunks)
-        self.ranks = Ranks(base, process_group)
+        self.planner, self.ranks = ChunkPlanner(base, max_parallel_chunks), Ranks(base, process_group)
         self.turns = Turns()
         self._condenser = Condenser(base, adapter, config.candidates_per_chunk)
 
@@ -79,8 +78,9 @@ class FocusEngine:
 
     def split(self, rows: Sequence[Sequence[int]], new_tokens: int = 0) -> list[SplitSequence]:
         """Divide sequences that would not fit the window with so many new tokens; the others stay whole."""
-        cut = (self.config.chunk_length, self.config.local_length, self.config.chunk_overlap)
-        return [split_sequence(row, self.window - new_tokens, *cut) for row in rows]
+        lengths = [chunk_length_for(len(row), self.config, self.window) for row in rows]
+        whole, local, overlap = self.window - new_tokens, self.config.local_length, self.config.chunk_overlap
+        return [split_sequence(row, whole, length, local, overlap) for row, length in zip(rows, lengths, strict=True)]
 
     def prefill(self, sequences: Sequence[SplitSequence], progress: Progress | None = None) -> FocusState:
         """Read all chunks, condense them and run the local contexts.
