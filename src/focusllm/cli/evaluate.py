@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from focusllm.evaluation.systems import System
     from focusllm.model import FocusModel
 
-# Of a task, and of the whole suite, which is to be done within the hour on two cores.
-_LENGTHS, _SUITE_LENGTHS = "4K,8K,16K,32K", "4K,16K"
+# Lengths and samples of each: of a task, and of the whole suite, which is to be done within the hour on two cores.
+_LENGTHS, _TRIALS = "4K,8K,16K,32K", 20
+_SUITE_LENGTHS, _SUITE_TRIALS = "4K,16K", 8
 
 
 def evaluate(
@@ -38,7 +39,11 @@ def evaluate(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", help="Samples of each length, or of each subset.", show_default="20; all of a subset"),
+        typer.Option(
+            "--trials",
+            help="Samples of each length, or of each subset.",
+            show_default="20; 8 of the suite; all of a subset",
+        ),
     ] = None,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of the samples.", show_default="0")] = None,
     data: Annotated[
@@ -142,8 +147,9 @@ def evaluate(
         "reasoning": reasoning or None,
     }  # fmt: skip
     tasks, folder = _named(task), output or Path(task)
-    if task == "suite" and lengths is None:
-        generated["lengths"] = _SUITE_LENGTHS
+    if task == "suite":
+        generated["lengths"] = lengths or _SUITE_LENGTHS
+        trials = _SUITE_TRIALS if trials is None else trials
     suites = {name: _suite(name, generated, published, trials) for name in tasks}
     _check_known("--system", system, SYSTEMS)
     names = [] if policies is None else policies.split(",")
@@ -209,7 +215,7 @@ def _suite(task: str, generated: dict[str, Any], published: dict[str, Any], tria
     check_can_draw()
     lengths = tuple(map(loading.parse_length, (generated["lengths"] or _LENGTHS).split(",")))
     depths, seed = generated["depths"], generated["seed"]
-    grid = Grid(lengths, 10 if depths is None else depths, 20 if trials is None else trials, seed or 0)
+    grid = Grid(lengths, 10 if depths is None else depths, _TRIALS if trials is None else trials, seed or 0)
     return GridSuite(TASKS[task], grid)
 
 
