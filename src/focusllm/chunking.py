@@ -46,8 +46,10 @@ class SplitSequence:
         return sum(map(len, self.chunks)) - self.num_repeated + len(self.local)
 
 
-def chunk_length_for(num_tokens: int, config: FocusConfig, window: int) -> int:
-    """Return how long the chunks of a text are: see ``longest_chunk`` of :class:`~focusllm.config.FocusConfig`.
+def cut_for(num_tokens: int, config: FocusConfig, window: int) -> tuple[int, int]:
+    """Return how long the chunks of a text are, and by how much they overlap.
+
+    See ``longest_chunk`` of :class:`~focusllm.config.FocusConfig`.
 
     Args:
         num_tokens: Tokens of the text.
@@ -59,7 +61,7 @@ def chunk_length_for(num_tokens: int, config: FocusConfig, window: int) -> int:
     room = max((window - window // 8 - config.local_length) // config.candidates_per_chunk, 1)
     while -(-num_tokens // length) > room and 2 * length <= longest:
         length *= 2
-    return length
+    return length, config.chunk_overlap
 
 
 def cut_into_chunks(token_ids: Sequence[int], chunk_length: int, overlap: int = 0) -> tuple[Sequence[int], ...]:

@@ -10,7 +10,7 @@ from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkCache
 from focusllm.cache.layers import cache_from
 from focusllm.cache.tiers import Budgets
-from focusllm.chunking import SplitSequence, chunk_length_for, cut_into_chunks, num_repeated
+from focusllm.chunking import SplitSequence, cut_for, cut_into_chunks, num_repeated
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_room, room_for_whole
@@ -60,10 +60,10 @@ def estimate(engine: FocusEngine, num_tokens: int, question_tokens: int, new_tok
     _check_counts(num_tokens=num_tokens, question_tokens=question_tokens, max_new_tokens=new_tokens)
     if num_tokens + question_tokens <= room_for_whole(engine.window, new_tokens):
         return _estimate_whole(engine, num_tokens, question_tokens)
-    length, overlap = chunk_length_for(num_tokens, engine.config, engine.window), engine.config.chunk_overlap
+    cut = cut_for(num_tokens, engine.config, engine.window)
     # Slices of a range take no room, however long the document.
-    chunks = cut_into_chunks(range(num_tokens), length, overlap)
-    num_read = num_tokens + num_repeated(num_tokens, length, overlap)
+    chunks = cut_into_chunks(range(num_tokens), *cut)
+    num_read = num_tokens + num_repeated(num_tokens, *cut)
     local = [_TOKEN] * question_tokens
     check_room(SplitSequence(chunks, local), engine.config, engine.window, new_tokens)
     few = SplitSequence(tuple([_TOKEN] * len(chunk) for chunk in chunks[:_CHUNKS]), local)

@@ -8,7 +8,7 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.tiers import Budgets
-from focusllm.chunking import chunk_length_for
+from focusllm.chunking import cut_for
 from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.condensing.families import bytes_per_token
 from focusllm.decoding.engine import FocusEngine, Progress
@@ -81,21 +81,17 @@ class DocumentReader:
                     f"Ask a model loaded as that one was, or index it again."
                 )
             return source
+        within = self.engine.config, self.engine.window
         if not isinstance(source, str | Path):
             token_ids = token_ids_of(source, self.engine.vocabulary)
-            return FocusDocument("The document", token_ids, *self._cut(token_ids), identity)
+            return FocusDocument("The document", token_ids, *cut_for(len(token_ids), *within), identity)
         name = str(source) if isinstance(source, Path) else "The document"
         text = text_of(source)
         has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
         token_ids = token_ids_of(encoded.input_ids, self.engine.vocabulary)
         starts = [start for start, _ in encoded["offset_mapping"]] if has_offsets else []  # type: ignore[union-attr]
-        return FocusDocument(name, token_ids, *self._cut(token_ids), identity, text, starts)
-
-    def _cut(self, token_ids: Sequence[int]) -> tuple[int, int]:
-        """Return the length of a document's chunks, and by how much they overlap."""
-        config = self.engine.config
-        return chunk_length_for(len(token_ids), config, self.engine.window), config.chunk_overlap
+        return FocusDocument(name, token_ids, *cut_for(len(token_ids), *within), identity, text, starts)
 
     def load(self, folder: str | Path, budgets: Budgets) -> FocusDocument:
         """Load a document from its folder; see :meth:`FocusModel.load_document`."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from focusllm import FocusConfig
 from focusllm.chunking import (
     block,
-    chunk_length_for,
+    cut_for,
     cut_into_chunks,
     join_documents,
     prompt_block,
@@ -48,10 +48,11 @@ def test_chunks_are_doubled_until_their_candidates_fit(
     def fits(tokens: int) -> bool:
         return -(-num_tokens // tokens) * per_chunk + 10 <= 64 - 8
 
-    found = chunk_length_for(num_tokens, config, window=64)
+    found, overlap = cut_for(num_tokens, config, window=64)
     allowed = [length, *(length * 2**power for power in range(1, 10) if length * 2**power <= longest)]
     assert found == next(filter(fits, allowed), allowed[-1])
-    assert chunk_length_for(num_tokens, FocusConfig(chunk_length=length), window=64) == length
+    assert overlap == 0
+    assert cut_for(num_tokens, FocusConfig(chunk_length=length), window=64) == (length, 0)
 
 
 @given(documents=st.lists(tokens, min_size=1, max_size=4), local=tokens, chunk=st.integers(1, 50))

@@ -14,7 +14,7 @@ from focusllm.cache.candidates import CandidateKV
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.gathering import gathered
 from focusllm.cache.layers import SLACK, cache_from, empty_cache, growing_cache, overwrite_prefix, rows_of
-from focusllm.chunking import SplitSequence, block, chunk_length_for, pieces, prompt_block, split_sequence
+from focusllm.chunking import SplitSequence, block, cut_for, pieces, prompt_block, split_sequence
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
@@ -78,9 +78,9 @@ class FocusEngine:
 
     def split(self, rows: Sequence[Sequence[int]], new_tokens: int = 0) -> list[SplitSequence]:
         """Divide sequences that would not fit the window with so many new tokens; the others stay whole."""
-        lengths = [chunk_length_for(len(row), self.config, self.window) for row in rows]
-        whole, local, overlap = self.window - new_tokens, self.config.local_length, self.config.chunk_overlap
-        return [split_sequence(row, whole, length, local, overlap) for row, length in zip(rows, lengths, strict=True)]
+        whole, local = self.window - new_tokens, self.config.local_length
+        cuts = [cut_for(len(row), self.config, self.window) for row in rows]
+        return [split_sequence(row, whole, cut[0], local, cut[1]) for row, cut in zip(rows, cuts, strict=True)]
 
     def prefill(self, sequences: Sequence[SplitSequence], progress: Progress | None = None) -> FocusState:
         """Read all chunks, condense them and run the local contexts.

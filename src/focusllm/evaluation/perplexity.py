@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
-from focusllm.chunking import SplitSequence, block, chunk_length_for, cut_into_chunks
+from focusllm.chunking import SplitSequence, block, cut_for, cut_into_chunks
 from focusllm.decoding.engine import FocusEngine
 from focusllm.decoding.limits import check_room
 from focusllm.decoding.state import FocusState
@@ -85,8 +85,7 @@ class SegmentedText:
             return SplitSequence((), context or self._ids[:1])
         # A local context as long as all there is would leave nothing to the chunks: it does not fit, and says so.
         boundary = max(start - config.local_length, 1)
-        length = chunk_length_for(len(self._ids), config, self._engine.window)
-        chunks = cut_into_chunks(self._ids[:boundary], length, config.chunk_overlap)
+        chunks = cut_into_chunks(self._ids[:boundary], *cut_for(len(self._ids), config, self._engine.window))
         return SplitSequence(chunks, self._ids[boundary:start])
 
     def before(self, start: int) -> FocusState:

@@ -26,7 +26,14 @@ from focusllm.training.kept_recipe import RECIPE_NAME, check_recipe, keep_recipe
 from focusllm.training.objective import FocusObjective
 from focusllm.training.recipe import Recipe, make_drawer
 from focusllm.training.text_sources import most_text
-from focusllm.training.trainer import FocusTrainer, cut_log, newest_complete_checkpoint, seed_everything, step_of
+from focusllm.training.trainer import (
+    LOG_NAME,
+    FocusTrainer,
+    cut_log,
+    newest_complete_checkpoint,
+    seed_everything,
+    step_of,
+)
 
 _LOGGER = logging.getLogger(__name__)
 
@@ -167,7 +174,10 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
 def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], checkpoint: Path | None) -> None:
     """Keep the recipe, unless it is kept; of steps that are made again, nothing is to be in the log."""
     folder = Path(recipe.output)
-    cut_log(folder, 0 if checkpoint is None else step_of(checkpoint))
+    if checkpoint is None:
+        (folder / LOG_NAME).unlink(missing_ok=True)
+    else:
+        cut_log(folder, step_of(checkpoint))
     if checkpoint is None or not (folder / RECIPE_NAME).exists():
         keep_recipe(recipe, surroundings)
 
