@@ -11,15 +11,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_training import CONFIG, EXAMPLES, packed
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 
 from focusllm.condensing.families import layers_of
 from focusllm.training.objective import FocusObjective
 from focusllm.training.packing import PackedBatch
+from focusllm.training.recipe import read_recipe
+from focusllm.training.run import train
 from focusllm.training.shards import whole
 from tiny import save_tiny_base, tiny_model
+from together import work_together
 
 STEPS = 4
 RECIPE = """
@@ -54,8 +57,7 @@ def recipe_of(folder: Path, name: str) -> str:
 def hold_together_to_alone(folder: Path, program: Sequence[str | Path], *overrides: str) -> Path:
     """Train in two processes, and in one that gathers two batches a step; return the checkpoint of the first."""
     save_tiny_base(folder / "base")
-    gathered = "arguments.gradient_accumulation_steps=2"
-    launched("-m", "focusllm", "train", "--config", recipe_of(folder, "alone"), gathered)
+    train(read_recipe(recipe_of(folder, "alone"), ["arguments.gradient_accumulation_steps=2"]))
     said = launched(*program, "train", "--config", recipe_of(folder, "together"), *overrides)
     assert said.count("The adapter is in") == 1
     alone, together = figures(folder / "alone"), figures(folder / "together")
@@ -167,7 +169,7 @@ def work(rank: int, folder: Path) -> None:
 
 def test_sharded_parameters_train_as_whole_ones(tmp_path: Path) -> None:
     """FSDP2: base and adapter in shards, layer by layer."""
-    multiprocessing.start_processes(work, (tmp_path,), nprocs=2, start_method="spawn")
+    work_together(work, (tmp_path,), 2)
     together = [load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1)]
     alone = trained(None)
     assert alone["losses"][-1] < alone["losses"][0] - 1e-3

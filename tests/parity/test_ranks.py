@@ -7,10 +7,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from test_focus import FOCUSED, LENGTHS, STEPS, decoded, sequences
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
 from torch.distributed import ProcessGroup
 
 from tiny import SMALL, random_ids, tiny_model
+from together import work_together
 
 CONFIGS = {
     "paper": SMALL,
@@ -42,7 +43,7 @@ def work(rank: int, count: int, folder: Path) -> None:
 
 @pytest.mark.parametrize("count", [2, 3])
 def test_processes_that_share_chunks_equal_one_alone(count: int, tmp_path: Path) -> None:
-    multiprocessing.start_processes(work, (count, tmp_path), nprocs=count, start_method="spawn")
+    work_together(work, (count, tmp_path), count)
     alone = results(None)
     first, *others = [load_file(tmp_path / f"{rank}.safetensors") for rank in range(count)]
     for name, expected in alone.items():

@@ -126,7 +126,7 @@ class FocusState:
         return counts
 
     @property
-    def shares(self) -> list[Float[Tensor, "layers chunks"] | None]:
+    def shares(self) -> list[Float[Tensor, "layers _"] | None]:
         """For each sequence, the attention its last token paid to each chunk; ``None`` where not recorded."""
         found: list[Tensor | None] = [None] * self.batch_size
         for batch in self.locals:

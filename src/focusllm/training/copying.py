@@ -29,9 +29,7 @@ _SIGNATURE = 16
 
 
 @torch.no_grad()
-def copy_hidden_states(
-    base: PreTrainedModel, adapter: CandidateAdapter, rows: Iterable[Int[Tensor, " tokens"]]
-) -> None:
+def copy_hidden_states(base: PreTrainedModel, adapter: CandidateAdapter, rows: Iterable[Int[Tensor, " _"]]) -> None:
     """Let candidates of the upper half of the layers hand their hidden state on to whoever attends to them.
 
     Where one projection makes queries, keys and values, its values alone are replaced. Low-rank projections come as

@@ -117,7 +117,7 @@ class PackedBatch:
         return len(self.row_ids) + len(self.candidate_ids) + len(self.local_ids)
 
     @property
-    def rows(self) -> tuple[Int[Tensor, " row"], ...]:
+    def rows(self) -> tuple[Int[Tensor, " _"], ...]:
         """The token ids of each row."""
         return self.row_ids.split(self.row_numbers.bincount().tolist())
 

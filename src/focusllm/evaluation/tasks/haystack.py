@@ -1,8 +1,8 @@
 """Putting a long text together: introduction, filler with needles in it, question; to the token. Source: ours."""
 
 from collections.abc import Callable, Sequence
-from functools import wraps
-from itertools import chain, cycle, islice
+from functools import cache, wraps
+from itertools import chain, count
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -130,22 +130,31 @@ def other_needles(encode: Encode, used: set[T], draw: Callable[[], T], line_of: 
 
 def real_text(encode: Encode, start: float) -> Filler:
     """Fill with the evaluation share of the standard library's text, from a place on (0 to 1), round and round."""
-    lines = _evaluation_lines(encode)
+    lines, encoded = _evaluation_lines(), _encoded_lines(encode)
 
-    def fill(room: int) -> list[tuple[int, ...]]:
-        taken: list[tuple[int, ...]] = []
+    def fill(room: int) -> list[list[int]]:
+        taken: list[list[int]] = []
         size = 0
-        for line in islice(cycle(lines), int(start * len(lines)), None):
+        for place in count(int(start * len(lines))):
             if size > room:
                 break
-            taken.append(line)
-            size += len(line)
+            line = lines[place % len(lines)]
+            if line not in encoded:
+                encoded[line] = encode(line)
+            taken.append(encoded[line])
+            size += len(encoded[line])
         return taken
 
     return fill
 
 
-@kept_with_encoder
-def _evaluation_lines(encode: Encode) -> tuple[tuple[int, ...], ...]:
+@cache
+def _evaluation_lines() -> tuple[str, ...]:
     lines = "".join(installation_texts("evaluation")).splitlines(keepends=True)
-    return tuple(tuple(encode(line)) for line in lines if line.strip())
+    return tuple(line for line in lines if line.strip())
+
+
+@kept_with_encoder
+def _encoded_lines(encode: Encode) -> dict[str, list[int]]:
+    """Return the tokens of lines that were needed so far; a short sample needs few of all."""
+    return {}
