@@ -104,6 +104,8 @@ def test_variants_are_trained_asked_alike_and_compared(command, folder: Path) ->
         ("lengths: [900]", "lengths: 900", "`lengths` must be a list of whole numbers; got 900"),
         ("  whole:\n", "  a/b:\n", "names of folders"),
         ("draws.supervision: last", "draws.supervision: first", "`supervision` must be"),
+        ("draws.supervision: last", "draws.1.virtual_chunks: 600", "Variant 'last position': 600 candidates"),
+        ("draws.supervision: last", "draws.2.supervision: last", "has 2 entries, counted from 0; got 2"),
         ("draws.supervision: last", "steps.supervision: last", "has no settings by name"),
         ("{chunk_length: 50}", "{chunk_size: 50}", "chunk_size"),
         ("{chunk_length: 50}}", "{}, seeds: 3}", "at most as many as the first"),

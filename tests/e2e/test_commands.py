@@ -150,6 +150,23 @@ def test_chat_answers_line_by_line(command, book: Path, base: Path, monkeypatch:
     assert "from line 1" in "\n".join(said("/evidence", "What?", "/evidence"))
 
 
+def test_chat_is_about_several_documents(
+    command, book: Path, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book.write_text(TEXT[:2000])
+    other, folder = tmp_path / "other.txt", tmp_path / "other.focus"
+    other.write_text(TEXT[4000:5000])
+    options = ("--model", base, *OPTIONS)
+    command("index", other, "-o", folder, *options)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("What?\n"))
+    run = command("chat", book, folder, *options, "--max-new-tokens", 4)
+    assert (run.status, "3,000 tokens in 30 chunks" in run.err.replace("\n", " ")) == (0, True)
+    wanted = command("ask", book, other, "What?", *options, "--max-new-tokens", 4, "--json").out
+    assert run.out.splitlines() == [json.loads(wanted)["answer"]]
+    run = command("chat", book, book, *options)
+    assert (run.status, "given twice" in run.err) == (1, True)
+
+
 def test_a_question_that_fails_does_not_end_the_chat(
     command, book: Path, base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ _MODEL = "adapter candidate_refresh chunk_kv chunk_length device dtype focus_sha
 OPTIONS = {
     "ask": f"{_MODEL} arguments as_json evidence heatmap max_new_tokens max_parallel_chunks quiet sample seed stats "
     "temperature top_p",
-    "chat": f"{_MODEL} file local_length max_new_tokens max_parallel_chunks",
+    "chat": f"{_MODEL} files local_length max_new_tokens max_parallel_chunks",
     "index": "adapter chunk_kv chunk_length device dtype file max_parallel_chunks model output quiet repair",
     "perplexity": "adapter by_base chunk_length device dtype files length local_length model most_segments output "
     "stride",

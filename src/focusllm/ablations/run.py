@@ -7,13 +7,16 @@ from typing import Any
 from focusllm.ablations.settings import Ablation, Variant
 from focusllm.bundled.model import resolve_base
 from focusllm.condensing.adapter_files import CONFIG_NAME
+from focusllm.condensing.bases import load_config
+from focusllm.condensing.families import configured_window
+from focusllm.errors import WindowError
 from focusllm.evaluation.runner import run_grid
 from focusllm.evaluation.runs import SAMPLES_NAME
 from focusllm.evaluation.systems import FocusSystem
 from focusllm.evaluation.tasks.registry import TASKS
 from focusllm.model import FocusModel
 from focusllm.training.kept_recipe import check_recipe
-from focusllm.training.recipe import Recipe
+from focusllm.training.recipe import Recipe, check_draws
 from focusllm.training.run import train
 
 # Samples of every seed of a variant, by task.
@@ -34,7 +37,10 @@ def run_ablation(ablation: Ablation, done: Callable[[str], None] = lambda _: Non
 
     Raises:
         TrainingError: A folder holds a run with other settings.
+        WindowError: What a variant draws does not fit its base's window.
     """
+    # What is wrong with the last variant must not show after hours of training the first.
+    check_windows(ablation)
     records: Records = {}
     for variant, seed in _runs(ablation):
         train_adapter(ablation.recipe_of(variant, seed))
@@ -43,6 +49,22 @@ def run_ablation(ablation: Ablation, done: Callable[[str], None] = lambda _: Non
             records[variant.name, task, seed] = run
             done(f"{variant.name}, seed {seed}: {task}")
     return records
+
+
+def check_windows(ablation: Ablation) -> None:
+    """Check that what every variant draws fits its base's window.
+
+    Raises:
+        WindowError: It does not; the text names the variant.
+        InputError: A base cannot be read.
+    """
+    for variant in ablation.variants:
+        recipe = ablation.recipe_of(variant, seed=0)
+        config = load_config(resolve_base(recipe.base, recipe.folder)).get_text_config(decoder=True)
+        try:
+            check_draws(recipe, configured_window(config))
+        except WindowError as error:
+            raise WindowError(f"Variant {variant.name!r}: {error}") from error
 
 
 def _runs(ablation: Ablation) -> Iterator[tuple[Variant, int]]:

@@ -129,9 +129,7 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     names, questions = arguments[:count], arguments[count:]
     if not questions:
         raise InputError("Give one or more files and then the question: focusllm ask book.txt 'Who is the captain?'")
-    for name, times in Counter(names).items():
-        if times > 1:
-            raise InputError(f"{name!r} was given twice; give each document once.")
+    loading.check_distinct(names)
     once = [name for name in names if name == "-" or (exists(name) and not isfile(name) and not isdir(name))]
     if once and num_processes() > 1:
         raise InputError("Standard input and pipes cannot be shared among processes: write them to files first.")

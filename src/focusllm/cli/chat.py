@@ -1,7 +1,8 @@
-"""``focusllm chat``: questions about a document, one after the other."""
+"""``focusllm chat``: questions about documents, one after the other."""
 
 import sys
 from contextlib import suppress
+from os.path import isdir
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,15 +15,19 @@ from focusllm.errors import FocusError, InputError
 
 if TYPE_CHECKING:
     from focusllm.answering import Answer
+    from focusllm.documents.document import FocusDocument
+    from focusllm.model import FocusModel
 
 _HELP = (
-    "Ask about the document. /evidence: where the last answer stands; /new: forget what was said; /quit: leave; "
+    "Ask about it. /evidence: where the last answer stands; /new: forget what was said; /quit: leave; "
     "Ctrl-C: end an answer."
 )
 
 
 def chat(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Text file, or a folder made by `focusllm index`.")],
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Text files, or folders made by `focusllm index`.")
+    ],
     model: loading.Model = None,
     adapter: loading.Adapter = None,
     chunk_length: loading.ChunkLength = None,
@@ -36,16 +41,17 @@ def chat(
     dtype: loading.Dtype = "auto",
     device: loading.Device = None,
 ) -> None:
-    """Ask one question after the other about a document.
+    """Ask one question after the other about one document or several.
 
     Earlier questions and answers are part of every question, as far as
     --local-length and the window allow.
     """
     from focusllm.documents.text import readable
 
-    source = None if Path(file).is_dir() else readable(Path(file))
-    indexed = loading.records_of([file]) if source is None else []
-    loading.check_cut(indexed, chunk_length)
+    loading.check_distinct(files)
+    texts = {file: readable(Path(file)) for file in files if not isdir(file)}
+    indexed = loading.records_of(filter(isdir, files))
+    loading.check_cut([] if texts else indexed, chunk_length)
     dtype, chunk_kv = loading.as_indexed(indexed, dtype, chunk_kv)
     focus = loading.load_model(
         model, adapter, dtype, device, max_parallel_chunks, chunk_length=chunk_length, chunk_kv=chunk_kv,
@@ -53,8 +59,16 @@ def chat(
         focus_share=focus_share,
     )  # fmt: skip
     with reading_bar() as bar:
-        document = focus.load_document(file) if source is None else focus.index(source, progress=bar)
-    say(f"{document.num_tokens:,} tokens in {document.num_chunks:,} chunks. {_HELP}")
+        documents = [
+            focus.index(texts[file], progress=bar) if file in texts else focus.load_document(file) for file in files
+        ]
+    num_tokens, num_chunks = (sum(getattr(one, name) for one in documents) for name in ("num_tokens", "num_chunks"))
+    say(f"{num_tokens:,} tokens in {num_chunks:,} chunks. {_HELP}")
+    _converse(focus, documents, max_new_tokens)
+
+
+def _converse(focus: "FocusModel", documents: "list[FocusDocument]", max_new_tokens: int) -> None:
+    """Answer line by line until the input ends, or the user has had enough."""
     history: list[tuple[str, str]] = []
     last: Answer | None = None
     for line in _lines():
@@ -69,7 +83,7 @@ def chat(
         else:
             printer = printer_of(focus)
             try:
-                answer = focus.ask(document, line, max_new_tokens=max_new_tokens, history=history, streamer=printer)
+                answer = focus.ask(documents, line, max_new_tokens=max_new_tokens, history=history, streamer=printer)
             except FocusError as error:
                 # What was read is still there: another question may do.
                 typer.echo(f"Error: {error}", err=True)

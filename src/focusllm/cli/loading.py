@@ -1,6 +1,7 @@
 """Options that several sub-commands share, and loading the model they describe."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from focusllm.cli.processes import check_alone
-from focusllm.errors import ConfigurationError
+from focusllm.errors import ConfigurationError, InputError
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -108,6 +109,17 @@ def document(name: str) -> str | Path:
     # What stands for a closed stream has no bytes.
     data = getattr(sys.stdin, "buffer", None)
     return sys.stdin.read() if data is None else decoded(data.read(), "Standard input")
+
+
+def check_distinct(names: Iterable[str]) -> None:
+    """Refuse a document that was named twice.
+
+    Raises:
+        InputError: One was.
+    """
+    for name, times in Counter(names).items():
+        if times > 1:
+            raise InputError(f"{name!r} was given twice; give each document once.")
 
 
 def records_of(folders: Iterable[str | Path]) -> "list[Manifest]":

@@ -137,6 +137,15 @@ def vocabulary_of(base: PreTrainedModel) -> int:
 def window_of(base: PreTrainedModel) -> int:
     """Return how many positions the base knows.
 
+    Raises:
+        ConfigurationError: Its configuration does not say.
+    """
+    return configured_window(base.config)
+
+
+def configured_window(config: Any) -> int:
+    """Return how many positions a base of this configuration knows.
+
     A base with LongRoPE has other rotary angles in passes beyond the length it was first trained at, so that keys of
     such a pass do not go together with keys of a shorter one: its window is that length.
 
@@ -144,13 +153,13 @@ def window_of(base: PreTrainedModel) -> int:
         ConfigurationError: Its configuration does not say.
     """
     names = ("max_position_embeddings", "max_seq_len", "seq_length")
-    found = next((size for name in names if (size := getattr(base.config, name, None))), None)
+    found = next((size for name in names if (size := getattr(config, name, None))), None)
     if found is None:
         raise ConfigurationError(
-            f"The configuration of this {base.config.model_type} does not say how many tokens it was trained to read: "
+            f"The configuration of this {config.model_type} does not say how many tokens it was trained to read: "
             f"set `base.config.max_position_embeddings`."
         )
-    return min([found, *_first_lengths(getattr(base.config, "rope_parameters", None) or {})])
+    return min([found, *_first_lengths(getattr(config, "rope_parameters", None) or {})])
 
 
 def _first_lengths(parameters: Mapping[str, Any]) -> Iterator[int]:

@@ -13,10 +13,10 @@ from focusllm.config import FocusConfig
 from focusllm.errors import ConfigurationError, TrainingError
 from focusllm.kinds import build_settings
 from focusllm.training.corpora import INSTALLATION, Corpus
-from focusllm.training.examples import DrawSettings, ExampleDrawer, Source
+from focusllm.training.examples import DrawSettings, ExampleDrawer, Source, check_room
 from focusllm.training.fact_source import FactSource
 from focusllm.training.settings import override, parse_override, read_settings
-from focusllm.training.text_sources import RecordSource, TextSource
+from focusllm.training.text_sources import RecordSource, TextSource, most_text
 from focusllm.training.token_store import TokenSequences
 
 # A document with facts is made of lines, and would be as long as the longest one, which may be a whole book.
@@ -195,6 +195,17 @@ def read_recipe(path: str | Path, overrides: Sequence[str] | Mapping[str, Any] =
 def _listed(entries: Any) -> list[Any]:
     """Return a list as it is; one entry may be given without one."""
     return entries if isinstance(entries, list) else [entries]
+
+
+def check_draws(recipe: Recipe, window: int) -> None:
+    """Check that what a recipe draws, in its usual size, fits the base's window.
+
+    Raises:
+        WindowError: It does not.
+    """
+    texts = [source for source in recipe.data if source.kind in ("continuation", "reconstruction")]
+    longest = max((most_text(source.max_supervised) for source in texts), default=0)
+    check_room(recipe.draws, recipe.focus, window, longest)
 
 
 def make_drawer(recipe: Recipe, tokenizer: PreTrainedTokenizerBase, window: float = math.inf) -> ExampleDrawer:

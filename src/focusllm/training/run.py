@@ -21,11 +21,10 @@ from focusllm.training.arguments import training_arguments
 from focusllm.training.batches import PackedBatches
 from focusllm.training.card import write_card
 from focusllm.training.copying import copy_hidden_states
-from focusllm.training.examples import ExampleDrawer, check_room
+from focusllm.training.examples import ExampleDrawer
 from focusllm.training.kept_recipe import RECIPE_NAME, check_recipe, keep_recipe
 from focusllm.training.objective import FocusObjective
-from focusllm.training.recipe import Recipe, make_drawer
-from focusllm.training.text_sources import most_text
+from focusllm.training.recipe import Recipe, check_draws, make_drawer
 from focusllm.training.trainer import (
     LOG_NAME,
     FocusTrainer,
@@ -166,9 +165,7 @@ def _check_base(recipe: Recipe, base: PreTrainedModel, adapter: CandidateAdapter
             f"Adapters of {adapter.family.model_type} models cannot be trained yet: transformers' own code "
             f"does not hand their attention what the packed training pass needs. See `focusllm models`."
         )
-    texts = [source for source in recipe.data if source.kind in ("continuation", "reconstruction")]
-    longest = max((most_text(source.max_supervised) for source in texts), default=0)
-    check_room(recipe.draws, recipe.focus, window_of(base), longest)
+    check_draws(recipe, window_of(base))
 
 
 def _open_folder(recipe: Recipe, surroundings: Mapping[str, Any], checkpoint: Path | None) -> None:

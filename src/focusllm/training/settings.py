@@ -90,17 +90,28 @@ def parse_override(override: str) -> tuple[str, Any]:
 
 
 def override(values: dict[str, Any], name: str, value: Any) -> None:
-    """Set what a dotted name stands for; a name of settings in a list sets them in every entry of it.
+    """Set what a dotted name stands for.
+
+    A name of settings in a list sets them in every entry of it, with a number before it (``draws.0.max_chunks``) in
+    that entry, counted from 0.
 
     Raises:
-        ConfigurationError: A part of the name stands for a plain value.
+        ConfigurationError: A part of the name stands for a plain value, or there is no entry of that number.
     """
     parent, _, rest = name.partition(".")
     if not rest:
         values[name] = value
         return
     found = values.setdefault(parent, {})
-    for entry in found if isinstance(found, list) else [found]:
+    entries = found if isinstance(found, list) else [found]
+    number, _, deeper = rest.partition(".")
+    if isinstance(found, list) and number.isdecimal() and deeper:
+        if int(number) >= len(found):
+            raise ConfigurationError(
+                f"{name!r} cannot be set: {parent!r} has {len(found)} entries, counted from 0; got {number}."
+            )
+        entries, rest = [found[int(number)]], deeper
+    for entry in entries:
         if not isinstance(entry, dict):
             raise ConfigurationError(f"{name!r} cannot be set: {parent!r} has no settings by name in it.")
         override(entry, rest, value)

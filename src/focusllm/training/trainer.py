@@ -154,11 +154,28 @@ class _CompleteMarker(TrainerCallback):
 
 
 def cut_log(folder: Path, step: int) -> None:
-    """Drop from a run's log what was logged after a step, from which it goes on, and a line that was cut short."""
+    """Drop from a run's log what will be logged again, going on from a step, and a line that was cut short.
+
+    What will be logged again are later steps, and the sum of a run that was at its end.
+
+    Raises:
+        TrainingError: A line in the middle is none of the log's.
+    """
     log = folder / LOG_NAME
     if log.exists():
         lines = log.read_text(encoding="utf-8").split("\n")[:-1]
-        write_text(log, "".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+        write_text(log, "".join(f"{line}\n" for line in lines if _is_kept(line, step, log)))
+
+
+def _is_kept(line: str, step: int, log: Path) -> bool:
+    try:
+        figures = json.loads(line)
+        return figures["step"] <= step and "train_runtime" not in figures
+    except (ValueError, TypeError, KeyError) as error:
+        raise TrainingError(
+            f"{log} holds a line that was not logged there: {line[:80]!r}. Take it out, or move the file away, and "
+            f"start again: training goes on from the newest checkpoint."
+        ) from error
 
 
 def step_of(checkpoint: Path) -> int:

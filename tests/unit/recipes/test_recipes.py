@@ -7,6 +7,7 @@ import pytest
 from accelerate.commands.config.config_args import load_config_from_file
 from transformers import TrainingArguments
 
+from focusllm.ablations.run import check_windows
 from focusllm.ablations.settings import read_ablation
 from focusllm.training.recipe import read_recipe
 
@@ -31,7 +32,10 @@ def test_presets_of_accelerate_can_be_read(path: Path) -> None:
 
 @pytest.mark.parametrize("path", ABLATIONS, ids=[path.parent.name for path in ABLATIONS])
 def test_ablations_can_be_read(path: Path) -> None:
-    assert len(read_ablation(path).variants) > 1
+    ablation = read_ablation(path)
+    assert len(ablation.variants) > 1
+    if "bundled" in {ablation.recipe_of(variant, 0).base for variant in ablation.variants}:
+        check_windows(ablation)
 
 
 def test_the_paper_s_recipe_and_the_bundled_one_are_among_them() -> None:

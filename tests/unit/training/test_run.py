@@ -147,6 +147,16 @@ def test_a_run_that_was_cut_ends_as_if_it_had_not_been(folder: Path, monkeypatch
     assert all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 
+def test_a_line_that_is_none_of_the_log_s_is_named(folder: Path) -> None:
+    recipe = read_recipe(recipe_at(folder, "run"))
+    log = train(recipe) / LOG_NAME
+    said = log.read_text()
+    log.write_text(f"not JSON\n{said}")
+    with pytest.raises(TrainingError, match=r"loss\.jsonl holds a line .* 'not JSON'"):
+        train(recipe)
+    assert log.read_text() == f"not JSON\n{said}"
+
+
 def test_a_half_written_checkpoint_is_passed_over(folder: Path) -> None:
     output = train(read_recipe(recipe_at(folder, "run")))
     newest = newest_complete_checkpoint(output)
@@ -235,9 +245,10 @@ def test_a_run_goes_on_by_its_own_recipe_alone(folder: Path) -> None:
         with pytest.raises(TrainingError, match=rf"\['{other.partition('=')[0].partition('.')[0]}'\] differ"):
             train(read_recipe(path, [other]))
     # It may lie elsewhere, and is then what it was.
-    moved = folder / "moved"
+    moved, said = folder / "moved", logged(output)
     shutil.move(output, moved)
     assert same(weights_of(train(read_recipe(path, [f"output={moved}"]))), before)
+    assert [sorted(line) for line in logged(moved)] == [sorted(line) for line in said]
     (moved / "recipe.json").unlink()
     assert max(losses(train(read_recipe(path, [f"output={moved}", "steps=9"])))) == 9
     assert json.loads((moved / "recipe.json").read_text())["steps"] == 9
