@@ -206,7 +206,7 @@ def test_a_chat_knows_what_is_no_question_and_ends_its_line(
     monkeypatch.setattr(sys, "stdin", typed)
     run = command("chat", book, "--model", base, *OPTIONS)
     assert (run.status, run.out) == (0, "> > \n")
-    assert "There is no command /help. Ask about the document. /evidence" in run.err
+    assert "There is no command /help. Ask about it. /evidence" in run.err
 
 
 def test_a_question_that_failed_takes_no_part_of_the_next_answer(
