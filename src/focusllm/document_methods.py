@@ -1,4 +1,4 @@
-"""What a model does with documents, whatever computes it: one half of FocusModel, the other deals in tensors."""
+"""What a model does with documents, whatever computes it: a part of FocusModel, which itself deals in tensors."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
