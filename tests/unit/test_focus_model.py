@@ -104,6 +104,19 @@ def test_what_is_printed_says_what_it_is_and_no_more() -> None:
     assert repr(model.adapter).endswith("detached)")
 
 
+def test_how_much_is_trained_is_said_as_by_peft(capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_model()
+    own, total = model.adapter.num_parameters, sum(parameter.numel() for parameter in model.parameters())
+    # The attached candidate projections stand among the base's modules, and count once.
+    assert model.get_nb_trainable_parameters() == (own, total)
+    assert own == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    model.print_trainable_parameters()
+    share = f"{100 * own / total:.4f}"
+    assert capsys.readouterr().out == f"trainable params: 10,240 || all params: {total:,} || trainable%: {share}\n"
+    model.detach()
+    assert model.get_nb_trainable_parameters() == (own, total)
+
+
 def test_precision_and_device_are_the_base_s() -> None:
     model = tiny_model(dtype=torch.float32).to(torch.bfloat16)
     assert (model.dtype, model.device) == (torch.bfloat16, torch.device("cpu"))
