@@ -17,7 +17,7 @@ from focusllm.bundled.model import BUNDLED, resolve_base
 from focusllm.chunking import check_vocabulary
 from focusllm.condensing.adapter_files import adapter_folder, base_of, load_adapter, read_adapter_record
 from focusllm.condensing.attach import CandidateAdapter
-from focusllm.condensing.bases import bos_token_id_of, check_tokenizer, load_base, pad_token_id_of
+from focusllm.condensing.bases import bos_token_id_of, check_left_out, check_tokenizer, load_base, pad_token_id_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import GenerationOutput, continued
@@ -72,10 +72,11 @@ class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        base: str | Path | None = None,
+        base: str | Path | PreTrainedModel | None = None,
         adapter: str | Path | None = None,
         *,
         config: FocusConfig | Mapping[str, Any] | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         dtype: torch.dtype | str = "auto",
         device: torch.device | str | None = None,
         quantization_config: Any = None,
@@ -88,10 +89,12 @@ class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
         Args:
             base: Path, or name on the Hugging Face Hub, with ``@revision`` (``"owner/name@v2"``) for a branch, tag or
                 commit; ``"bundled"`` is the base inside the package; ``None``: the one the adapter was trained on.
-                Downloads follow ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE``.
+                Downloads follow ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE``. One that is loaded already is taken
+                as it is, and ``dtype``, ``device`` and the like are left out.
             adapter: Folder of an adapter, or its name on the Hub, likewise, or ``"bundled"``; without one, candidates
                 are what the base itself computes at the last token, from where training starts.
             config: Settings that differ from the adapter's own, by name, or all settings.
+            tokenizer: In place of the one that lies beside the base; of a loaded base the only one.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
                 for it, if there is room, and says so.
             device: Where the model goes; by default a GPU, if there is one.
@@ -104,8 +107,8 @@ class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
         Raises:
             UnsupportedModelError: The base's architecture is not supported.
             AdapterError: The adapter is incomplete, damaged, or was trained on another base.
-            ConfigurationError: A setting is unknown or out of range; or there is no such precision, device or
-                implementation of attention.
+            ConfigurationError: A setting is unknown or out of range, or says how to load a base that is loaded; or
+                there is no such precision, device or implementation of attention.
             InputError: There is no base by that name, or it cannot be read.
             MissingDependencyError: The base needs a library that is not installed.
         """
@@ -114,13 +117,24 @@ class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
         folder = None if adapter is None else adapter_folder(adapter)
         record = None if folder is None else read_adapter_record(folder)
         settings = _settings(config, FocusConfig() if record is None else record.config)
-        name = base_of(record) if base is None and record is not None else str(base)
-        loaded, tokenizer = load_base(
-            resolve_base(name, Path()), dtype, device, quantization=quantization_config, attention=attn_implementation
-        )
+        if isinstance(base, nn.Module):
+            check_left_out(
+                dtype=None if dtype == "auto" else dtype, device=device, quantization_config=quantization_config,
+                attn_implementation=attn_implementation,
+            )  # fmt: skip
+            loaded = base
+        else:
+            name = base_of(record) if base is None and record is not None else str(base)
+            loaded, own = load_base(resolve_base(name, Path()), dtype, device, quantization_config, attn_implementation)
+            tokenizer = own if tokenizer is None else tokenizer
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if folder is not None:
-            load_adapter(folder, model.adapter, loaded)
+            try:
+                load_adapter(folder, model.adapter, loaded)
+            except BaseException:
+                # A base that was loaded before is somebody's.
+                model.detach()
+                raise
         return model.eval()
 
     @property

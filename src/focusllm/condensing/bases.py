@@ -97,6 +97,19 @@ def load_base(
     return base, _load_tokenizer(name)
 
 
+def check_left_out(**options: Any) -> None:
+    """Refuse options of loading that are given with a base that is loaded already; ``None`` is left out.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ConfigurationError(
+            f"The base is loaded already, so {', '.join(f'`{name}`' for name in given)} would change nothing: load it "
+            f"that way, or give its name."
+        )
+
+
 def _loaded(name: str, options: Mapping[str, Any], reads_more: bool) -> PreTrainedModel:
     """Have transformers load a base with options of its own; of one that reads more than text, return its text part."""
     load: Any = (AutoModelForMultimodalLM if reads_more else AutoModelForCausalLM).from_pretrained
