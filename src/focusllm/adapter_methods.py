@@ -26,7 +26,8 @@ class AdapterMethods:
     def save_adapter(self, path: str | Path) -> None:
         """Write the adapter as a folder: configuration, weights as safetensors, model card.
 
-        An adapter that is there is overwritten; of its model card, what FocusLLM wrote there.
+        ``FocusModel.from_pretrained(base, adapter=path)`` loads it. An adapter that is there is
+        overwritten; of its model card, what FocusLLM wrote there.
         """
         save_adapter(path, self.adapter, self._engine.config, self.base)
 
@@ -88,7 +89,10 @@ class AdapterMethods:
 
     @contextmanager
     def disabled(self) -> Iterator[Any]:
-        """Give the untouched base for the ``with`` block; other threads wait for its end."""
+        """Give the untouched base for the ``with`` block; other threads wait for its end.
+
+        As in ``with model.disabled() as base: base.generate(...)``.
+        """
         # Any, here and below: in transformers' own type hints, a PreTrainedModel has no `generate` to call.
         with self._engine.turns, self.adapter.detached():
             yield self.base

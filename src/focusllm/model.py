@@ -32,6 +32,10 @@ from focusllm.reading import DocumentReader
 class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
     """A decoder-only model that reads far beyond its window. Source: arXiv 2408.11745.
 
+    :meth:`from_pretrained` loads one with its adapter. :meth:`index` and :meth:`ask` take documents and questions;
+    :meth:`generate`, :meth:`prefill`, :meth:`step` and the model itself, called, take token ids of any length.
+    ``model.base`` is the base, ``model.adapter`` its candidate projections.
+
     Args:
         base: A loaded transformers causal language model of a supported family. Its attention projections are
             swapped in place; :meth:`detach` undoes that.
@@ -144,11 +148,17 @@ class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
 
     @property
     def config(self) -> FocusConfig:
-        """The settings in force."""
+        """The settings in force; :meth:`configure` changes them."""
         return self._engine.config
 
     def configure(self, **changes: Any) -> "FocusModel":
         """Change settings that do not alter the adapter, such as ``chunk_length`` or ``local_refresh``.
+
+        Args:
+            **changes: Fields of :class:`~focusllm.FocusConfig`, by name; the others stay as they are.
+
+        Returns:
+            The model itself.
 
         Raises:
             ConfigurationError: A name is unknown, a value out of range, or the change would need another adapter.
@@ -212,6 +222,10 @@ class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
 
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it; the old state must not be used again.
+
+        Args:
+            state: What :meth:`prefill` or the step before returned.
+            token_ids: The new tokens, of shape (batch,).
 
         Raises:
             StateError: The state was used before, or there is not one token for each sequence.

@@ -99,6 +99,8 @@ def test_a_tokenizer_cannot_be_put_in_where_nothing_would_use_it() -> None:
 def test_what_is_printed_says_what_it_is_and_no_more() -> None:
     model, ids = tiny_model(), torch.tensor([random_ids(90), random_ids(90)])
     assert f"window=64, config={SMALL}" in repr(model)
+    assert "(q_proj): CandidateProjection(\n              full\n" in repr(model)
+    assert "              rank=3\n" in repr(tiny_model(config=SMALL.changed({"rank": 3})))
     assert repr(model.adapter) == "CandidateAdapter(10,240 parameters, attached)"
     assert repr(model.prefill(ids)) == "FocusState(batch_size=2, num_chunks=[7, 7])"
     model.detach()
