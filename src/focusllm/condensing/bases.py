@@ -77,14 +77,10 @@ def load_base(
         )
     check_attention(attention)
     place = _checked_device(device)
+    _check_holds_no_adapter(Path(name))
     config = load_config(name)
     reads_more = text_part_of(config) in FAMILIES and can_give_text_part(config)
     check_supported(config.get_text_config(decoder=True) if reads_more else config)
-    if (Path(name) / "adapter_config.json").exists():
-        raise InputError(
-            f"{name} holds an adapter beside the base, which transformers would take for one of PEFT's and load with "
-            f"it. Keep the adapter in a folder of its own."
-        )
     options = {"dtype": dtype, "quantization_config": quantization}
     if attention is not None:
         options["attn_implementation"] = attention
@@ -192,6 +188,21 @@ def _load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
             f"The tokenizer of the base model {name!r} cannot be loaded ({type(error).__name__}: {error}). Fetch its "
             f"files again, or install what it needs; without any of them, the base reads token ids only."
         ) from error
+
+
+def _check_holds_no_adapter(folder: Path) -> None:
+    """Refuse a folder with an adapter in place of a base, or beside one."""
+    if not (folder / "adapter_config.json").exists():
+        return
+    if not (folder / "config.json").exists():
+        raise InputError(
+            f"{folder} is an adapter, and no base: give it as one (`adapter=`, --adapter). Its base need not be named, "
+            f"as long as it is where it was."
+        )
+    raise InputError(
+        f"{folder} holds an adapter beside the base, which transformers would take for one of PEFT's and load with it. "
+        f"Keep the adapter in a folder of its own."
+    )
 
 
 def _checked_device(device: torch.device | str | None) -> torch.device:

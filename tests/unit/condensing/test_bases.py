@@ -144,6 +144,13 @@ def test_a_base_that_is_not_whole_is_not_completed_with_random_numbers(
         load_base(str(tmp_path), "auto")
 
 
+def test_an_adapter_in_the_place_of_a_base_is_pointed_out(tmp_path: Path) -> None:
+    """As `AutoPeftModel` would take it."""
+    tiny_model().save_adapter(tmp_path)
+    with pytest.raises(InputError, match=r"is an adapter, and no base: give it as one \(`adapter=`, --adapter\)"):
+        FocusModel.from_pretrained(tmp_path)
+
+
 def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does anybody have to be asked, as transformers would."""
     save_tiny_base(tmp_path)
