@@ -1,4 +1,4 @@
-"""What a model does with documents, whatever computes it: one half of FocusModel, the other deals in tensors."""
+"""What a model does with documents, whatever computes it: a part of FocusModel, which itself deals in tensors."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -137,6 +137,14 @@ class DocumentMethods:
     def estimate(self, num_tokens: int, *, question_tokens: int = 32, max_new_tokens: int = 32) -> Estimate:
         """Estimate, after a short measurement, what a question about so many tokens costs.
 
+        Args:
+            num_tokens: Of the document.
+            question_tokens: Of the question.
+            max_new_tokens: Most tokens of the answer.
+
+        Returns:
+            Bytes and seconds of each phase.
+
         Raises:
             InputError: There is not a single token.
             WindowError: A document of this length does not fit; the text says which setting would help.
@@ -144,5 +152,9 @@ class DocumentMethods:
         return estimate(self._engine, num_tokens, question_tokens, max_new_tokens)
 
     def encode(self, text: str) -> list[int]:
-        """Return the token ids of a text, without special tokens."""
+        """Return the token ids of a text, without special tokens.
+
+        Raises:
+            ConfigurationError: The model has no tokenizer.
+        """
         return self._reader.encode(text)

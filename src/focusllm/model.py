@@ -1,7 +1,6 @@
 """FocusModel: a base model, its candidate projections and its tokenizer, as one thing to hold."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -12,13 +11,13 @@ from torch.distributed import ProcessGroup
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from focusllm.adapter_methods import AdapterMethods
 from focusllm.answering import Answerer
 from focusllm.bundled.model import BUNDLED, resolve_base
 from focusllm.chunking import check_vocabulary
-from focusllm.condensing.adapter_files import adapter_folder, base_of, load_adapter, read_adapter_record, save_adapter
+from focusllm.condensing.adapter_files import adapter_folder, base_of, load_adapter, read_adapter_record
 from focusllm.condensing.attach import CandidateAdapter
-from focusllm.condensing.bases import bos_token_id_of, check_tokenizer, load_base, pad_token_id_of
-from focusllm.condensing.published import read_published
+from focusllm.condensing.bases import bos_token_id_of, check_left_out, check_tokenizer, load_base, pad_token_id_of
 from focusllm.config import FocusConfig
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.generate import GenerationOutput, continued
@@ -30,8 +29,12 @@ from focusllm.errors import ConfigurationError
 from focusllm.reading import DocumentReader
 
 
-class FocusModel(DocumentMethods, nn.Module):
+class FocusModel(DocumentMethods, AdapterMethods, nn.Module):
     """A decoder-only model that reads far beyond its window. Source: arXiv 2408.11745.
+
+    :meth:`from_pretrained` loads one with its adapter. :meth:`index` and :meth:`ask` take documents and questions;
+    :meth:`generate`, :meth:`prefill`, :meth:`step` and the model itself, called, take token ids of any length.
+    ``model.base`` is the base, ``model.adapter`` its candidate projections.
 
     Args:
         base: A loaded transformers causal language model of a supported family. Its attention projections are
@@ -73,13 +76,15 @@ class FocusModel(DocumentMethods, nn.Module):
     @classmethod
     def from_pretrained(
         cls,
-        base: str | Path | None = None,
+        base: str | Path | PreTrainedModel | None = None,
         adapter: str | Path | None = None,
         *,
         config: FocusConfig | Mapping[str, Any] | None = None,
+        tokenizer: PreTrainedTokenizerBase | None = None,
         dtype: torch.dtype | str = "auto",
         device: torch.device | str | None = None,
         quantization_config: Any = None,
+        attn_implementation: str | None = None,
         max_parallel_chunks: int | None = None,
         process_group: ProcessGroup | None = None,
     ) -> "FocusModel":
@@ -88,33 +93,52 @@ class FocusModel(DocumentMethods, nn.Module):
         Args:
             base: Path, or name on the Hugging Face Hub, with ``@revision`` (``"owner/name@v2"``) for a branch, tag or
                 commit; ``"bundled"`` is the base inside the package; ``None``: the one the adapter was trained on.
-                Downloads follow ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE``.
+                Downloads follow ``HF_TOKEN``, ``HF_HOME`` and ``HF_HUB_OFFLINE``. One that is loaded already is taken
+                as it is, and ``dtype``, ``device`` and the like are left out.
             adapter: Folder of an adapter, or its name on the Hub, likewise, or ``"bundled"``; without one, candidates
                 are what the base itself computes at the last token, from where training starts.
             config: Settings that differ from the adapter's own, by name, or all settings.
+            tokenizer: In place of the one that lies beside the base; of a loaded base the only one.
             dtype: As for transformers; ``"auto"`` takes the checkpoint's, or float32 on a CPU that has no arithmetic
                 for it, if there is room, and says so.
             device: Where the model goes; by default a GPU, if there is one.
             quantization_config: As for transformers: how to quantize the base.
+            attn_implementation: As for transformers: how the base computes attention, such as ``"eager"``; by default
+                as transformers chooses.
             max_parallel_chunks: See the class.
             process_group: See the class.
 
         Raises:
             UnsupportedModelError: The base's architecture is not supported.
             AdapterError: The adapter is incomplete, damaged, or was trained on another base.
-            ConfigurationError: A setting is unknown or out of range, or there is no such precision or device.
+            ConfigurationError: A setting is unknown or out of range, or says how to load a base that is loaded; or
+                there is no such precision, device or implementation of attention.
             InputError: There is no base by that name, or it cannot be read.
+            MissingDependencyError: The base needs a library that is not installed.
         """
         if base is None:
             adapter = adapter or BUNDLED
         folder = None if adapter is None else adapter_folder(adapter)
         record = None if folder is None else read_adapter_record(folder)
         settings = _settings(config, FocusConfig() if record is None else record.config)
-        name = base_of(record) if base is None and record is not None else str(base)
-        loaded, tokenizer = load_base(resolve_base(name, Path()), dtype, device, quantization_config)
+        if isinstance(base, nn.Module):
+            check_left_out(
+                dtype=None if dtype == "auto" else dtype, device=device, quantization_config=quantization_config,
+                attn_implementation=attn_implementation,
+            )  # fmt: skip
+            loaded = base
+        else:
+            name = base_of(record) if base is None and record is not None else str(base)
+            loaded, own = load_base(resolve_base(name, Path()), dtype, device, quantization_config, attn_implementation)
+            tokenizer = own if tokenizer is None else tokenizer
         model = cls(loaded, settings, tokenizer, max_parallel_chunks, process_group)
         if folder is not None:
-            load_adapter(folder, model.adapter, loaded)
+            try:
+                load_adapter(folder, model.adapter, loaded)
+            except BaseException:
+                # A base that was loaded before is somebody's.
+                model.detach()
+                raise
         return model.eval()
 
     @property
@@ -124,11 +148,17 @@ class FocusModel(DocumentMethods, nn.Module):
 
     @property
     def config(self) -> FocusConfig:
-        """The settings in force."""
+        """The settings in force; :meth:`configure` changes them."""
         return self._engine.config
 
     def configure(self, **changes: Any) -> "FocusModel":
         """Change settings that do not alter the adapter, such as ``chunk_length`` or ``local_refresh``.
+
+        Args:
+            **changes: Fields of :class:`~focusllm.FocusConfig`, by name; the others stay as they are.
+
+        Returns:
+            The model itself.
 
         Raises:
             ConfigurationError: A name is unknown, a value out of range, or the change would need another adapter.
@@ -192,6 +222,10 @@ class FocusModel(DocumentMethods, nn.Module):
 
     def step(self, state: FocusState, token_ids: Tensor) -> FocusState:
         """Append one token to every sequence and return the state after it; the old state must not be used again.
+
+        Args:
+            state: What :meth:`prefill` or the step before returned.
+            token_ids: The new tokens, of shape (batch,).
 
         Raises:
             StateError: The state was used before, or there is not one token for each sequence.
@@ -257,41 +291,6 @@ class FocusModel(DocumentMethods, nn.Module):
         padding = pad_token_id_of(self.base, self.tokenizer)
         config = generation_config_for(self.base, generation_config, settings, padding)
         return continued(self._engine, input_ids, attention_mask, config, **decoding)
-
-    def save_adapter(self, path: str | Path) -> None:
-        """Write the adapter as a folder: configuration, weights as safetensors, model card.
-
-        An adapter that is there is overwritten; of its model card, what FocusLLM wrote there.
-        """
-        save_adapter(path, self.adapter, self.config, self.base)
-
-    def load_published_weights(self, state_dict: Mapping[str, Tensor]) -> None:
-        """Fill the candidate projections from weights with the names of the authors' code.
-
-        Args:
-            state_dict: ``model.layers.N.self_attn.beacon_{q,k,v,o}_proj.weight``; others are ignored.
-
-        Raises:
-            AdapterError: A weight is missing or has another shape.
-            ConfigurationError: The adapter is low-rank; the published weights are full projections.
-        """
-        read_published(state_dict, self.adapter, self.config)
-
-    @contextmanager
-    def disabled(self) -> Iterator[Any]:
-        """Give the untouched base for the ``with`` block; other threads wait for its end."""
-        # Any, here and below: in transformers' own type hints, a PreTrainedModel has no `generate` to call.
-        with self._engine.turns, self.adapter.detached():
-            yield self.base
-
-    def detach(self) -> Any:
-        """Take the candidate projections out and return the base, which computes what it did before.
-
-        Its parameters stay frozen; ``requires_grad_()`` makes them trainable. ``model.adapter.attach()`` puts the
-        projections back.
-        """
-        self.adapter.detach()
-        return self.base
 
 
 def _settings(config: FocusConfig | Mapping[str, Any] | None, own: FocusConfig) -> FocusConfig:

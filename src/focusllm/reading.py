@@ -9,8 +9,8 @@ from transformers import PreTrainedTokenizerBase
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.tiers import Budgets
 from focusllm.chunking import cut_for
-from focusllm.condensing.bases import tokenizer_fingerprint, weights_fingerprint
 from focusllm.condensing.families import bytes_per_token
+from focusllm.condensing.fingerprints import tokenizer_fingerprint, weights_fingerprint
 from focusllm.decoding.engine import FocusEngine, Progress
 from focusllm.decoding.modes import precision_of
 from focusllm.documents.document import FocusDocument, Identity

@@ -9,7 +9,7 @@ from test_training import CONFIG, EXAMPLES, packed_like_decoding
 
 from focusllm import FocusModel
 from focusllm.condensing.adapter_files import fingerprint_of, load_adapter
-from focusllm.condensing.bases import weights_fingerprint
+from focusllm.condensing.fingerprints import weights_fingerprint
 from focusllm.condensing.projections import dense_weight, is_dense
 from focusllm.errors import MissingDependencyError
 from focusllm.training.copying import copy_hidden_states

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from focusllm.evaluation.runs import find_runs
+
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
 
@@ -32,6 +34,24 @@ def test_training_s_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     names: dict[str, Any] = {}
     exec(compile(block, "training.md", "exec"), names)
     assert names["model"].config.chunk_length == 64
+
+
+def test_evaluation_s_python_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    [block] = python_blocks(ROOT / "docs" / "evaluation.md")
+    names: dict[str, Any] = {}
+    exec(compile(block, "evaluation.md", "exec"), names)
+    assert [(result.group, result.right, result.trials) for result in names["by_group"](names["samples"])] == [
+        (2048, 2, 2),
+        (4096, 2, 2),
+    ]
+    assert capsys.readouterr().out.startswith("2,048 tokens: 100% (95%: 34% to 100%) in ")
+    # What the text behind it says of reading runs again.
+    [run] = find_runs([Path("results")])
+    assert run.results == names["by_group"](names["samples"])
+    assert {"answer", "output", "score"} <= names["samples"][0].keys()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

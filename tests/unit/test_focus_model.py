@@ -1,19 +1,20 @@
 """What FocusModel refuses and keeps."""
 
 from copy import deepcopy
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import pytest
 import torch
-from transformers import BertGenerationConfig, BertGenerationDecoder
+from transformers import AutoTokenizer, BertGenerationConfig, BertGenerationDecoder
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from focusllm import FocusConfig, FocusModel
 from focusllm.condensing.bases import check_tokenizer
 from focusllm.condensing.family_table import FAMILIES, REFUSED
-from focusllm.errors import ConfigurationError, FocusError, InputError, StateError, UnsupportedModelError
-from tiny import SMALL, disturb, random_ids, tiny_base, tiny_model
+from focusllm.errors import AdapterError, ConfigurationError, FocusError, InputError, StateError, UnsupportedModelError
+from tiny import SMALL, disturb, random_ids, save_tiny_base, tiny_base, tiny_model
 
 TINY_ENCODER = {
     "vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8,
@@ -98,10 +99,25 @@ def test_a_tokenizer_cannot_be_put_in_where_nothing_would_use_it() -> None:
 def test_what_is_printed_says_what_it_is_and_no_more() -> None:
     model, ids = tiny_model(), torch.tensor([random_ids(90), random_ids(90)])
     assert f"window=64, config={SMALL}" in repr(model)
+    assert "(q_proj): CandidateProjection(\n              full\n" in repr(model)
+    assert "              rank=3\n" in repr(tiny_model(config=SMALL.changed({"rank": 3})))
     assert repr(model.adapter) == "CandidateAdapter(10,240 parameters, attached)"
     assert repr(model.prefill(ids)) == "FocusState(batch_size=2, num_chunks=[7, 7])"
     model.detach()
     assert repr(model.adapter).endswith("detached)")
+
+
+def test_how_much_is_trained_is_said_as_by_peft(capsys: pytest.CaptureFixture[str]) -> None:
+    model = tiny_model()
+    own, total = model.adapter.num_parameters, sum(parameter.numel() for parameter in model.parameters())
+    # The attached candidate projections stand among the base's modules, and count once.
+    assert model.get_nb_trainable_parameters() == (own, total)
+    assert own == sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    model.print_trainable_parameters()
+    share = f"{100 * own / total:.4f}"
+    assert capsys.readouterr().out == f"trainable params: 10,240 || all params: {total:,} || trainable%: {share}\n"
+    model.detach()
+    assert model.get_nb_trainable_parameters() == (own, total)
 
 
 def test_precision_and_device_are_the_base_s() -> None:
@@ -164,6 +180,60 @@ def test_tokens_that_a_base_is_given_later_are_known() -> None:
     model.base.resize_token_embeddings(new)
     with pytest.raises(InputError, match=f"Token {new} is not in the base's vocabulary"):
         model(ids)
+
+
+@pytest.fixture
+def adapters(tmp_path: Path) -> list[Path]:
+    """Two for one base, with settings of their own."""
+    for name, chunk_length, scale in (("one", 9, 0.1), ("two", 14, 0.2)):
+        model = FocusModel(tiny_base(), SMALL.changed({"chunk_length": chunk_length})).eval()
+        disturb(model, scale)
+        model.save_adapter(tmp_path / name)
+    return [tmp_path / "one", tmp_path / "two"]
+
+
+def test_a_base_that_is_loaded_already_is_taken_as_it_is(adapters: list[Path], tmp_path: Path) -> None:
+    ids, base = torch.tensor([random_ids(90)]), tiny_base()
+    base.save_pretrained(tmp_path / "base")
+    save_tiny_base(tmp_path / "with-a-tokenizer")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "with-a-tokenizer")
+    model = FocusModel.from_pretrained(base, adapters[0], tokenizer=tokenizer)
+    assert model.base is base
+    assert model.tokenizer is tokenizer
+    assert model.config.chunk_length == 9
+    by_name = FocusModel.from_pretrained(tmp_path / "base", adapters[0], tokenizer=tokenizer, device="cpu")
+    assert by_name.tokenizer is tokenizer
+    assert torch.equal(model(ids).logits, by_name(ids).logits)
+
+
+def test_how_to_load_a_base_that_is_loaded_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="so `dtype`, `attn_implementation` would change nothing: load it"):
+        FocusModel.from_pretrained(tiny_base(), config=SMALL, dtype="float32", attn_implementation="eager")
+
+
+def test_a_loaded_base_is_not_kept_by_an_adapter_that_is_another_s(adapters: list[Path]) -> None:
+    base = tiny_base("qwen3")
+    layers = list(map(type, base.modules()))
+    with pytest.raises(AdapterError, match="trained on another base"):
+        FocusModel.from_pretrained(base, adapters[0])
+    assert list(map(type, base.modules())) == layers
+
+
+def test_adapters_of_one_base_take_turns_on_the_same_documents(adapters: list[Path]) -> None:
+    ids, base, models = torch.tensor([random_ids(90)]), tiny_base(), []
+    alone = [FocusModel.from_pretrained(tiny_base(), adapter)(ids).logits for adapter in adapters]
+    for adapter in adapters:
+        models.append(FocusModel.from_pretrained(base, adapter))
+        models[-1].detach()
+    document = None
+    for _ in range(2):
+        for model, wanted in zip(models, alone, strict=True):
+            model.adapter.attach()
+            assert torch.equal(model(ids).logits, wanted)
+            # What one has read the other need not read.
+            document = model.index(document or random_ids(90))
+            model.detach()
+    assert not torch.equal(*alone)
 
 
 def test_a_base_that_is_not_there_is_one_sentence(tmp_path: object) -> None:

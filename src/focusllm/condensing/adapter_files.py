@@ -20,7 +20,7 @@ from transformers import PreTrainedModel
 from focusllm.bundled.model import ADAPTER_PATH, BUNDLED
 from focusllm.condensing.attach import CandidateAdapter
 from focusllm.condensing.families import attention_modules, family_of
-from focusllm.condensing.hub import split_revision, with_revision
+from focusllm.condensing.hub import reason_of, split_revision, with_revision
 from focusllm.condensing.model_card import CARD_NAME, model_card, put_card
 from focusllm.condensing.projections import CandidateProjection, is_dense
 from focusllm.config import PROJECTION_ROLES, FocusConfig
@@ -29,6 +29,8 @@ from focusllm.files import write_text, written_atomically
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
+# All of an adapter folder.
+ADAPTER_FILES = (CONFIG_NAME, WEIGHTS_NAME, CARD_NAME)
 FORMAT_VERSION = 1
 # Stands for the fingerprint of a base whose weights are kept in fewer bits.
 QUANTIZED = "quantized"
@@ -78,13 +80,28 @@ def in_sixteen_bits(numbers: Tensor) -> bytes:
     return numbers.to(device="cpu", dtype=torch.bfloat16).view(torch.int16).numpy().tobytes()
 
 
-def save_adapter(folder: str | Path, adapter: CandidateAdapter, config: FocusConfig, base: PreTrainedModel) -> None:
-    """Write an adapter folder; each file appears whole or not at all, the configuration last."""
-    write_adapter(folder, adapter.parameters(), config, base_name_of(base), fingerprint_of(base))
+def save_adapter(
+    folder: str | Path, adapter: CandidateAdapter, config: FocusConfig, base: PreTrainedModel, place: str = "PATH"
+) -> None:
+    """Write an adapter folder; each file appears whole or not at all, the configuration last.
+
+    Args:
+        folder: Where it is written.
+        adapter: Whose parameters.
+        config: The settings it goes with.
+        base: The base it goes with.
+        place: Where its model card says that it is loaded from.
+    """
+    write_adapter(folder, adapter.parameters(), config, base_name_of(base), fingerprint_of(base), place)
 
 
 def write_adapter(
-    folder: str | Path, tensors: Mapping[str, Tensor], config: FocusConfig, base_name: str, base_fingerprint: str
+    folder: str | Path,
+    tensors: Mapping[str, Tensor],
+    config: FocusConfig,
+    base_name: str,
+    base_fingerprint: str,
+    place: str = "PATH",
 ) -> None:
     """Write an adapter folder from whole tensors, where the adapter's own or its base's are divided among processes."""
     folder = Path(folder)
@@ -98,7 +115,7 @@ def write_adapter(
         "weights_digest": _digest(folder / WEIGHTS_NAME),
         "focus": config.to_dict(),
     }
-    put_card(folder, model_card(base_name, config, sum(tensor.numel() for tensor in tensors.values())))
+    put_card(folder, model_card(base_name, config, sum(tensor.numel() for tensor in tensors.values()), place))
     write_text(folder / CONFIG_NAME, json.dumps(record, indent=2) + "\n")
 
 
@@ -140,13 +157,12 @@ def adapter_folder(name: str | Path, start: Path = Path()) -> Path:
     place, revision = split_revision(folder.as_posix())
     if not _HUB_NAME.fullmatch(place):
         return folder
-    files = [CONFIG_NAME, WEIGHTS_NAME, CARD_NAME]
     try:
-        return Path(snapshot_download(place, revision=revision, allow_patterns=files))
+        return Path(snapshot_download(place, revision=revision, allow_patterns=list(ADAPTER_FILES)))
     except (OSError, ValueError) as error:
         raise AdapterError(
             f"No adapter at {folder.as_posix()!r}: there is no such folder, and it cannot be fetched from the Hugging "
-            f"Face Hub ({str(error).strip().splitlines()[0]})."
+            f"Face Hub ({reason_of(error)})."
         ) from error
 
 

@@ -17,12 +17,34 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 
 from focusllm.condensing.families import family_of
+from focusllm.errors import ConfigurationError
 
 _GROUPED_ATTENTION = "focus_grouped"
 # The same for rows that are padded, each in its own way.
 _PADDED_ATTENTION = "focus_grouped_padded"
 # The implementation it is the same as, and stands in for.
 _STANDS_FOR = "sdpa"
+# Ours, and those that read what only continuous batching prepares.
+_NOT_FOR_BASES = (_GROUPED_ATTENTION, "paged|")
+
+
+def check_attention(implementation: Any) -> None:
+    """Refuse what is no implementation of attention that models of transformers' can be loaded with here.
+
+    Args:
+        implementation: Its name; ``None`` leaves the choice to transformers.
+
+    Raises:
+        ConfigurationError: It is unknown, or for continuous batching only. Kernels on the Hub are code, which is never
+            fetched.
+    """
+    registered = AttentionInterface().valid_keys()
+    known = ["eager", *(name for name in registered if not name.startswith(_NOT_FOR_BASES))]
+    if implementation is not None and implementation not in known:
+        raise ConfigurationError(
+            f"`attn_implementation` must be one that is registered with transformers: {', '.join(map(repr, known))}; "
+            f"got {implementation!r}."
+        )
 
 
 def attention_of(base: PreTrainedModel) -> str:

@@ -1,12 +1,7 @@
 """Loading base models, and their special tokens."""
 
-import hashlib
-import json
 import logging
-import re
 from collections.abc import Mapping
-from copy import deepcopy
-from operator import itemgetter
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any
@@ -27,6 +22,7 @@ from transformers import (
 from transformers.utils.hub import has_file
 
 from focusllm.cache.memory import free_bytes
+from focusllm.condensing.attention import check_attention
 from focusllm.condensing.families import can_give_text_part, check_supported, text_part_of, vocabulary_of
 from focusllm.condensing.family_table import FAMILIES
 from focusllm.condensing.hub import split_revision
@@ -36,14 +32,8 @@ from focusllm.precision import is_emulated
 _LOGGER = logging.getLogger(__name__)
 # Of the free memory, what a base in single precision may take.
 _BASE_SHARE = 0.25
-# Numbers that are looked at to tell a weight from others, at least, where there are as many.
-_SAMPLE = 1024
 # In which models of transformers compute.
 _PRECISIONS = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-# What names of weights have more where something stands around a layer: our projections, or compiled code.
-_AROUND = re.compile(r"\.base_layer\b|\b_orig_mod\.")
-_WHOLE_NUMBERS = (torch.int8, torch.uint8, torch.int16, torch.int32)
-
 # Where one of these is, there is a tokenizer.
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json", "vocab.txt",
@@ -51,7 +41,11 @@ _TOKENIZER_FILES = (
 
 
 def load_base(
-    name: str, dtype: torch.dtype | str, device: torch.device | str | None = "cpu", quantization: Any = None
+    name: str,
+    dtype: torch.dtype | str,
+    device: torch.device | str | None = "cpu",
+    quantization: Any = None,
+    attention: str | None = None,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | None]:
     """Load a base and, where it has one, its tokenizer; of a base that reads more than text, its text part.
 
@@ -61,12 +55,14 @@ def load_base(
             for it, if there is room.
         device: Where the base goes; ``None``: a GPU if there is one.
         quantization: transformers' ``quantization_config``, or its fields; ``None`` leaves the base as it is.
+        attention: transformers' ``attn_implementation``; ``None`` leaves the choice to transformers.
 
     Raises:
-        ConfigurationError: There is no such precision or device, or no such way to quantize.
+        ConfigurationError: There is no such precision or device, or no such way to quantize or to compute attention.
         InputError: There is no model by that name, it or its tokenizer cannot be read, weights of it are missing, or
             its folder holds an adapter, too.
-        MissingDependencyError: Its weights are kept in fewer bits by a library that is not installed.
+        MissingDependencyError: Its weights are kept in fewer bits, or its attention is to be computed, by a library
+            that is not installed.
         UnsupportedModelError: Its architecture is not supported; nothing large has been loaded then.
     """
     if dtype != "auto" and (getattr(torch, dtype, None) if isinstance(dtype, str) else dtype) not in _PRECISIONS:
@@ -79,16 +75,16 @@ def load_base(
             f"`quantization_config` must be one of transformers', such as BitsAndBytesConfig, or its fields by name; "
             f"got {quantization!r}."
         )
+    check_attention(attention)
     place = _checked_device(device)
+    _check_holds_no_adapter(Path(name))
     config = load_config(name)
     reads_more = text_part_of(config) in FAMILIES and can_give_text_part(config)
     check_supported(config.get_text_config(decoder=True) if reads_more else config)
-    if (Path(name) / "adapter_config.json").exists():
-        raise InputError(
-            f"{name} holds an adapter beside the base, which transformers would take for one of PEFT's and load with "
-            f"it. Keep the adapter in a folder of its own."
-        )
-    base: Any = _loaded(name, dtype, quantization, reads_more)
+    options = {"dtype": dtype, "quantization_config": quantization}
+    if attention is not None:
+        options["attn_implementation"] = attention
+    base: Any = _loaded(name, options, reads_more)
     # transformers keeps the name alone; adapters say which base they are for.
     base.hub_revision = split_revision(name)[1]
     nn.Module.to(base, place)
@@ -97,14 +93,27 @@ def load_base(
     return base, _load_tokenizer(name)
 
 
-def _loaded(name: str, dtype: torch.dtype | str, quantization: Any, reads_more: bool) -> PreTrainedModel:
-    """Have transformers load a base; of one that reads more than text, return its text part."""
+def check_left_out(**options: Any) -> None:
+    """Refuse options of loading that are given with a base that is loaded already; ``None`` is left out.
+
+    Raises:
+        ConfigurationError: There is one.
+    """
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ConfigurationError(
+            f"The base is loaded already, so {', '.join(f'`{name}`' for name in given)} would change nothing: load it "
+            f"that way, or give its name."
+        )
+
+
+def _loaded(name: str, options: Mapping[str, Any], reads_more: bool) -> PreTrainedModel:
+    """Have transformers load a base with options of its own; of one that reads more than text, return its text part."""
     load: Any = (AutoModelForMultimodalLM if reads_more else AutoModelForCausalLM).from_pretrained
     place, revision = split_revision(name)
     try:
         base, found = load(
-            place, revision=revision, dtype=dtype, quantization_config=quantization, trust_remote_code=False,
-            output_loading_info=True, ignore_mismatched_sizes=True,
+            place, revision=revision, trust_remote_code=False, output_loading_info=True, ignore_mismatched_sizes=True,
+            **options,
         )  # fmt: skip
     except ImportError as error:
         raise MissingDependencyError(f"The base model {name!r} cannot be loaded: {error}") from error
@@ -181,6 +190,21 @@ def _load_tokenizer(name: str) -> PreTrainedTokenizerBase | None:
         ) from error
 
 
+def _check_holds_no_adapter(folder: Path) -> None:
+    """Refuse a folder with an adapter in place of a base, or beside one."""
+    if not (folder / "adapter_config.json").exists():
+        return
+    if not (folder / "config.json").exists():
+        raise InputError(
+            f"{folder} is an adapter, and no base: give it as one (`adapter=`, --adapter). Its base need not be named, "
+            f"as long as it is where it was."
+        )
+    raise InputError(
+        f"{folder} holds an adapter beside the base, which transformers would take for one of PEFT's and load with it. "
+        f"Keep the adapter in a folder of its own."
+    )
+
+
 def _checked_device(device: torch.device | str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -210,55 +234,6 @@ def load_config(name: str) -> PreTrainedConfig:
                 f"that is part of transformers (see `focusllm models`)."
             ) from error
         raise InputError(f"The base model {name!r} cannot be loaded: {error}") from error
-
-
-def weights_fingerprint(base: PreTrainedModel) -> str:
-    """Identify a base by samples of all its weights, and by its positions; candidate projections do not count.
-
-    Samples are taken at every call. PyTorch counts changes of a tensor, but not those through ``.data``, by which
-    libraries merge adapters and load weights; and the memory of weights that were replaced is soon that of others.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    config: Any = base.config
-    digest.update(f"{config.model_type} {getattr(config, 'rope_parameters', None)}".encode())
-    # Some libraries keep quantized weights as buffers, in whole numbers.
-    packed = [(name, value) for name, value in base.named_buffers() if value.dtype in _WHOLE_NUMBERS]
-    named = [(_AROUND.sub("", name), weight) for name, weight in [*base.named_parameters(), *packed]]
-    weights = sorted(named, key=itemgetter(0))
-    parts = [(name, part) for name, weight in weights if "candidate_" not in name for part in _plain_parts(weight)]
-    samples = [sample_of(part, _SAMPLE).float().to(base.device) for _, part in parts]
-    # All at once: a GPU is waited for a single time.
-    taken = torch.cat(samples).cpu().split(list(map(len, samples)))
-    for (name, part), sample in zip(parts, taken, strict=True):
-        digest.update(f"{name} {tuple(part.shape)}".encode() + sample.numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _plain_parts(weight: Any) -> list[torch.Tensor]:
-    """Return the plain tensors a weight is made of: itself, or what a kind of its own (a quantized one) holds."""
-    if not hasattr(weight, "__tensor_flatten__"):
-        return [weight]
-    return [part for name in weight.__tensor_flatten__()[0] for part in _plain_parts(getattr(weight, name))]
-
-
-def sample_of(weight: torch.Tensor, count: int) -> torch.Tensor:
-    """Return numbers of a weight, evenly spread: so many at least, where there are as many."""
-    values = weight.detach().flatten()
-    return values[:: max(values.numel() // count, 1)]
-
-
-def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase | None) -> str:
-    """Identify a tokenizer by its vocabulary and, where it has them, its rules; empty without one."""
-    if tokenizer is None:
-        return ""
-    rules: Any = getattr(tokenizer, "backend_tokenizer", None)
-    if rules is not None and (rules.truncation or rules.padding):
-        # How the last call wanted its texts cut or filled up, which is no rule of the next one.
-        rules = deepcopy(rules)
-        rules.no_truncation()
-        rules.no_padding()
-    text = json.dumps(sorted(tokenizer.get_vocab().items())) if rules is None else rules.to_str()
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def check_tokenizer(tokenizer: Any) -> None:

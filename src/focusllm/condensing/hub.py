@@ -1,4 +1,7 @@
-"""Names on the Hugging Face Hub. Source: huggingface_hub, in whose paths a revision stands behind ``@``, too."""
+"""Names on the Hugging Face Hub, and its errors.
+
+Source: huggingface_hub, in whose paths a revision stands behind ``@``, too.
+"""
 
 import re
 from pathlib import Path
@@ -24,3 +27,8 @@ def split_revision(name: str) -> tuple[str, str]:
 def with_revision(name: str, revision: str) -> str:
     """Put a name together again."""
     return name if revision == DEFAULT_REVISION else f"{name}@{revision}"
+
+
+def reason_of(error: Exception) -> str:
+    """Return what an error of the Hub, or of the way to it, says first: its advice is for those who call the Hub."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -24,7 +24,7 @@ Candidate projections ({kind}, {count} parameters) for `{base}`.
 ```python
 from focusllm import FocusModel
 
-model = FocusModel.from_pretrained("{loaded_by}", adapter="PATH")
+model = FocusModel.from_pretrained("{loaded_by}", adapter="{place}")
 ```
 """
 # The same, whatever it was filled with; only what names the base to the Hub may be missing.
@@ -32,16 +32,17 @@ _PATTERN = re.escape(_CARD).replace(r"\{lead\}", "(base_model: .*\n)?")
 _OUR_CARD = re.compile(re.sub(r"\\\{\w+\\\}", ".*", _PATTERN).encode())
 
 
-def model_card(base_name: str, config: FocusConfig, num_parameters: int) -> str:
-    """Return the model card of an adapter; how it was made may be told behind it."""
+def model_card(base_name: str, config: FocusConfig, num_parameters: int, place: str = "PATH") -> str:
+    """Return the model card of an adapter, which is loaded from a place; how it was made may be told behind it."""
     # The Hub refuses a card whose base cannot be one of its models, such as a path.
-    place = split_revision(base_name)[0]
+    base_place = split_revision(base_name)[0]
     return _CARD.format(
-        lead=f"base_model: {place}\n" if _MODEL_NAME.fullmatch(place) else "",
+        lead=f"base_model: {base_place}\n" if _MODEL_NAME.fullmatch(base_place) else "",
         kind="full" if config.rank is None else f"rank {config.rank}",
         count=f"{num_parameters:,}",
         base=base_name or "unnamed",
         loaded_by=base_name or "BASE",
+        place=place,
     )
 
 

@@ -101,6 +101,10 @@ class CandidateProjection(nn.Module):
         own = self.candidate_weight
         return torch.equal(own, dense_weight(self.base_layer, own.dtype).to(own.dtype))
 
+    def extra_repr(self) -> str:
+        """Say of which rank it is where a model is printed."""
+        return "full" if self.rank is None else f"rank={self.rank}"
+
     def candidate_parameters(self) -> dict[str, nn.Parameter]:
         """Return the trained parameters by name."""
         return {name: value for name, value in self.named_parameters(recurse=False)}

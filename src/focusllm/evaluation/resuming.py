@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from focusllm.condensing.adapter_files import fingerprint_of, in_sixteen_bits
-from focusllm.condensing.bases import sample_of
+from focusllm.condensing.fingerprints import sample_of
 from focusllm.errors import InputError
 from focusllm.files import checksum, drop_cut_line, held, opened_lines
 from focusllm.model import FocusModel

@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from focusllm.bundled.text import installation_texts
-from focusllm.condensing.bases import tokenizer_fingerprint
+from focusllm.condensing.fingerprints import tokenizer_fingerprint
 from focusllm.condensing.hub import split_revision
 from focusllm.documents.text import lines_of, text_of
 from focusllm.errors import InputError, MissingDependencyError

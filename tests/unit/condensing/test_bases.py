@@ -1,4 +1,4 @@
-"""Loading bases with and without tokenizers, and telling bases apart."""
+"""Loading bases with and without tokenizers."""
 
 import json
 from collections.abc import Callable
@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers.utils import is_flash_attn_2_available
 
 from focusllm import FocusModel
 from focusllm.condensing import bases
-from focusllm.condensing.bases import load_base, weights_fingerprint
-from focusllm.errors import ConfigurationError, DocumentError, InputError, UnsupportedModelError
+from focusllm.condensing.bases import load_base
+from focusllm.errors import ConfigurationError, InputError, MissingDependencyError, UnsupportedModelError
 from tiny import SMALL, random_ids, save_tiny_base, tiny_base, tiny_model
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
@@ -73,6 +74,34 @@ def test_what_says_no_way_to_quantize_is_refused(tmp_path: Path) -> None:
         load_base(str(tmp_path), "auto", quantization="4bit")
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_is_computed_as_asked_for(attention: str, tmp_path: Path) -> None:
+    save_tiny_base(tmp_path)
+    model = FocusModel.from_pretrained(tmp_path, config=SMALL, attn_implementation=attention, device="cpu")
+    assert model.base.config._attn_implementation == attention
+    assert model(torch.tensor([random_ids(80)])).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("attention", ["flash", "", "paged|eager", "focus_grouped", "owner/kernel"])
+def test_what_is_no_attention_for_a_base_is_refused_before_it_is_loaded(attention: str, tmp_path: Path) -> None:
+    """Kernels on the Hub are code, and paged attention reads what only continuous batching prepares."""
+    with pytest.raises(ConfigurationError, match=r"`attn_implementation` must be .*: 'eager', .*'sdpa'.*; got"):
+        FocusModel.from_pretrained(tmp_path / "nowhere", attn_implementation=attention)
+
+
+def test_attention_that_an_architecture_has_not_is_one_sentence(tmp_path: Path) -> None:
+    tiny_base("bloom").save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="cannot be loaded: BloomForCausalLM does not support an attention impl"):
+        load_base(str(tmp_path), "auto", attention="sdpa")
+
+
+@pytest.mark.skipif(is_flash_attn_2_available(), reason="the library is installed")
+def test_attention_by_a_library_that_is_missing_is_one_sentence(tmp_path: Path) -> None:
+    save_tiny_base(tmp_path)
+    with pytest.raises(MissingDependencyError, match="FlashAttention2 has been toggled on, but it cannot be used"):
+        load_base(str(tmp_path), "auto", attention="flash_attention_2")
+
+
 @pytest.mark.parametrize("token", [97, -1])
 def test_a_bos_token_that_the_base_has_not_is_none(token: int, caplog: pytest.LogCaptureFixture) -> None:
     """GPT-2's configuration names 50256 whatever the size of the vocabulary."""
@@ -115,6 +144,13 @@ def test_a_base_that_is_not_whole_is_not_completed_with_random_numbers(
         load_base(str(tmp_path), "auto")
 
 
+def test_an_adapter_in_the_place_of_a_base_is_pointed_out(tmp_path: Path) -> None:
+    """As `AutoPeftModel` would take it."""
+    tiny_model().save_adapter(tmp_path)
+    with pytest.raises(InputError, match=r"is an adapter, and no base: give it as one \(`adapter=`, --adapter\)"):
+        FocusModel.from_pretrained(tmp_path)
+
+
 def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor does anybody have to be asked, as transformers would."""
     save_tiny_base(tmp_path)
@@ -126,55 +162,3 @@ def test_code_that_comes_with_a_base_is_not_run(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UnsupportedModelError, match="needs code of its own, which FocusLLM never runs"):
         load_base(str(tmp_path), "auto")
     assert not (tmp_path / "run").exists()
-
-
-def test_weights_that_were_rounded_are_others() -> None:
-    model = tiny_model(dtype=torch.float32)
-    document = model.index(random_ids(80))
-    before = document.identity
-    model.to(torch.bfloat16).to(torch.float32)
-    with pytest.raises(DocumentError, match="index it again"):
-        model.index(document)
-    # What is made now is what a model loaded in that precision makes.
-    rounded = model.to(torch.bfloat16).index(random_ids(80)).identity
-    assert rounded == tiny_model(dtype=torch.float32).to(torch.bfloat16).index(random_ids(80)).identity
-    assert rounded.base != before.base
-
-
-CHANGES: dict[str, Callable[[torch.nn.Module], object]] = {
-    "in place": lambda base: base.lm_head.weight.detach().mul_(1.5),
-    # As libraries merge adapters: PyTorch does not count it.
-    "by data": lambda base: base.lm_head.weight.data.mul_(1.5),
-    "rounded": lambda base: base.to(torch.bfloat16).to(torch.float32),
-    "loaded": lambda base: base.load_state_dict({n: v * 1.5 for n, v in base.state_dict().items()}),
-    "assigned": lambda base: base.load_state_dict({n: v * 1.5 for n, v in base.state_dict().items()}, assign=True),
-    "trained": lambda base: train_once(base),
-}
-
-
-def train_once(base: torch.nn.Module) -> None:
-    base.requires_grad_(True)
-    base(torch.tensor([[5, 6, 7]])).logits.sum().backward()
-    torch.optim.AdamW(base.parameters(), lr=0.1).step()
-
-
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_weights_that_were_changed_are_others_however_it_was_done(change: Callable[[torch.nn.Module], object]) -> None:
-    base = tiny_base(dtype=torch.float32)
-    before = weights_fingerprint(base)
-    assert weights_fingerprint(base) == before == weights_fingerprint(tiny_base(dtype=torch.float32))
-    with torch.set_grad_enabled(change is CHANGES["trained"]):
-        change(base)
-    assert weights_fingerprint(base) != before
-
-
-def test_a_base_whose_parts_are_compiled_is_the_same() -> None:
-    """What is compiled stands in something that is no part of the model."""
-    base = tiny_base(dtype=torch.float32)
-    before = weights_fingerprint(base)
-    for number, layer in enumerate(base.model.layers):
-        base.model.layers[number] = torch.compile(layer)
-    assert any("_orig_mod" in name for name, _ in base.named_parameters())
-    assert weights_fingerprint(base) == before
-    base.model = torch.compile(base.model)
-    assert weights_fingerprint(base) == before

@@ -56,6 +56,13 @@ def test_the_text_part_scores_text_as_the_whole_does(kind: str, tmp_path: Path) 
     assert model.generate(torch.tensor([random_ids(90)]), max_new_tokens=3).shape == (1, 93)  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["gemma3", "llava"])
+def test_the_text_part_computes_attention_as_asked_for(kind: str, tmp_path: Path) -> None:
+    saved_whole(kind, tmp_path)
+    base, _ = load_base(str(tmp_path), "auto", attention="eager")
+    assert {one.config._attn_implementation for one in base.modules() if hasattr(one, "config")} == {"eager"}
+
+
 def test_an_adapter_of_a_text_part_is_told_by_its_base(tmp_path: Path) -> None:
     saved_whole("gemma3", tmp_path / "base")
     model = FocusModel.from_pretrained(tmp_path / "base", config=SMALL, device="cpu", dtype="float32")
