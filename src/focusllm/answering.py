@@ -169,11 +169,16 @@ class Answerer:
 
 def text_of_answer(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
     """Return what the tokens of an answer say, up to the first stop."""
+    return text_of_tokens(tokenizer, token_ids, stops).strip()
+
+
+def text_of_tokens(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
+    """Return what tokens say, with all spaces, up to the first stop."""
     text = str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
     # Behind a stop its last token may hold more.
     for stop in stops or ():
         text = text.partition(stop)[0]
-    return text.strip()
+    return text
 
 
 def _joined(documents: Sequence[FocusDocument]) -> ChunkCache:
