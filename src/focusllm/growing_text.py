@@ -26,7 +26,7 @@ class GrowingText:
         if self._token_ids is None:
             self._token_ids = []
             return
-        self._token_ids += value.flatten().tolist()
+        self._token_ids.extend(value.flatten().tolist())
         text = self._settled(self._text_of(self._token_ids))
         if text.startswith(self._given):
             self._give_rest_of(text)
