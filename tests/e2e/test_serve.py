@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 from openai import AuthenticationError, BadRequestError, NotFoundError, OpenAI
 
 from focusllm import FocusModel
@@ -125,6 +126,31 @@ def test_what_cannot_be_served_is_one_sentence_before_anything_is_loaded(
         Path(name).write_text("text")
     run = command("serve", *arguments)
     assert (run.status, words in run.err) == (1, True), run.err
+
+
+def test_documents_of_clients_are_there_the_next_time(
+    command: Any, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, found = tmp_path / "kept", []
+
+    def visit(app: Any, listener: Any, on_ready: Any, on_stop: Any) -> None:
+        with TestClient(app, "http://localhost") as client:
+            client.post("/v1/documents", json={"text": TEXT, "id": "story"})
+            found.append(client.get("/v1/documents").json()["data"])
+        on_ready()
+        on_stop()
+
+    monkeypatch.setattr("focusllm.serving.listening.run", visit)
+    serve = ("serve", "--documents", kept, "--model", base, "--device", "cpu", "--port", 0)
+    first = command(*serve, "--dtype", "bfloat16", "--chunk-length", 100)
+    assert (first.status, "Documents: none yet" in first.out) == (0, True)
+    (kept / ("0" * 16)).mkdir()
+    (kept / ("0" * 16) / "manifest.json").write_text("{}")
+    # It is taken up in the precision it was read in, and what cannot be is said.
+    again = command(*serve, "--chunk-length", 100)
+    assert (again.status, f"Documents: story ({len(TEXT):,} tokens)" in again.out) == (0, True)
+    assert f"Not served: {kept / ('0' * 16) / 'manifest.json'} is damaged" in again.err
+    assert [[(one["id"], one["num_tokens"]) for one in listed] for listed in found] == [[("story", len(TEXT))]] * 2
 
 
 def test_a_port_that_is_taken_is_known_before_anything_is_loaded(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,7 +112,7 @@ class Completer:
             if not prompt:
                 raise RefusalError(400, "`prompt` is empty: there are no tokens to go on with.", "prompt")
         check_vocabulary(prompt, vocabulary_of(self._model.base))
-        return self._continue(prompt, text_of_tokens, request, task)
+        return self._continue(prompt, partial(text_of_tokens, before=prompt[-1:]), request, task)
 
     def _turns(self, messages: Sequence[Message]) -> list[dict[str, str]]:
         if not self.has_chat_template:

@@ -32,7 +32,7 @@ _UNSUPPORTED: dict[str, tuple[Any, ...]] = {
 }  # fmt: skip
 # Below it, scores that are divided by a temperature may no longer be numbers; the likeliest token is as likely as 1.
 _LEAST_TEMPERATURE = 1e-5
-# A field that is named in a sentence is; a thousand of them are not.
+# Of unknown fields, so many are named at most.
 _NUM_NAMED = 10
 
 
