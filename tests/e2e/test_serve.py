@@ -129,7 +129,7 @@ def test_what_cannot_be_served_is_one_sentence_before_anything_is_loaded(
 
 
 def test_documents_of_clients_are_there_the_next_time(
-    command: Any, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Any, base: Path, book: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept, found = tmp_path / "kept", []
 
@@ -142,15 +142,20 @@ def test_documents_of_clients_are_there_the_next_time(
 
     monkeypatch.setattr("focusllm.serving.listening.run", visit)
     serve = ("serve", "--documents", kept, "--model", base, "--device", "cpu", "--port", 0)
-    first = command(*serve, "--dtype", "bfloat16", "--chunk-length", 100)
+    as_read = ("--dtype", "bfloat16", "--chunk-length", 100)
+    first = command(*serve, *as_read)
     assert (first.status, "Documents: none yet" in first.out) == (0, True)
     (kept / ("0" * 16)).mkdir()
     (kept / ("0" * 16) / "manifest.json").write_text("{}")
     # It is taken up in the precision it was read in, and what cannot be is said.
-    again = command(*serve, "--chunk-length", 100)
-    assert (again.status, f"Documents: story ({len(TEXT):,} tokens)" in again.out) == (0, True)
+    command("index", book, "-o", tmp_path / "mine.focus", "--model", base, "--device", "cpu", *as_read)
+    again = command(*serve, tmp_path / "mine.focus")
+    assert (again.status, f"Documents: mine ({len(TEXT):,} tokens), story ({len(TEXT):,} tokens)" in again.out) == (
+        0,
+        True,
+    )
     assert f"Not served: {kept / ('0' * 16) / 'manifest.json'} is damaged" in again.err
-    assert [[(one["id"], one["num_tokens"]) for one in listed] for listed in found] == [[("story", len(TEXT))]] * 2
+    assert [[one["id"] for one in listed] for listed in found] == [["story"], ["mine", "story"]]
 
 
 def test_a_port_that_is_taken_is_known_before_anything_is_loaded(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ def serve(
     files: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="FILE|DIR...",
+            metavar="FILE|DIR",
             help="Text files and folders made by `focusllm index`, read once; their ids are their names without "
             "suffix.",
             show_default="none: clients send documents",

@@ -11,7 +11,6 @@ from transformers import PreTrainedTokenizerBase
 from focusllm.answering import text_of_answer, text_of_tokens
 from focusllm.chunking import check_vocabulary
 from focusllm.condensing.families import vocabulary_of
-from focusllm.documents.text import check_unicode
 from focusllm.errors import ConfigurationError
 from focusllm.growing_text import GrowingText
 from focusllm.model import FocusModel
@@ -107,7 +106,6 @@ class Completer:
                 )
             return self._ask(prompt, [], request, task)
         if isinstance(prompt, str):
-            check_unicode(prompt, "The prompt")
             prompt = self._tokenizer(prompt, verbose=False).input_ids
             if not prompt:
                 raise RefusalError(400, "`prompt` is empty: there are no tokens to go on with.", "prompt")

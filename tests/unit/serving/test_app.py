@@ -218,9 +218,9 @@ def test_a_key_is_needed_where_there_is_one(model: FocusModel) -> None:
         assert served.client.get("/v1/models", headers={"Authorization": "Bearer key"}).status_code == 200
 
 
-async def _ask_and_leave(served: Served, body: dict[str, Any], begun: Event) -> list[Any]:
-    """Send a request and go away once an answer is being decoded; return what was sent back."""
-    messages, sent = [{"type": "http.request", "body": json.dumps(body).encode()}], []
+async def _ask_and_leave(served: Served, path: str, body: dict[str, Any], begun: Event) -> None:
+    """Send a request and go away once work on it has begun."""
+    messages = [{"type": "http.request", "body": json.dumps(body).encode()}]
 
     async def receive() -> Any:
         if messages:
@@ -230,15 +230,14 @@ async def _ask_and_leave(served: Served, body: dict[str, Any], begun: Event) -> 
         return {"type": "http.disconnect"}
 
     async def send(message: Any) -> None:
-        sent.append(message)
+        pass
 
     headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
     scope = {
-        "type": "http", "method": "POST", "path": "/v1/completions", "raw_path": b"", "query_string": b"",
+        "type": "http", "method": "POST", "path": path, "raw_path": b"", "query_string": b"",
         "headers": headers, "root_path": "", "http_version": "1.1", "asgi": {"version": "3.0", "spec_version": "2.3"},
     }  # fmt: skip
     await asyncio.wait_for(served.app(scope, receive, send), 30)
-    return sent
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -254,9 +253,27 @@ def test_a_client_that_goes_away_ends_its_answer(served: Served, monkeypatch: py
         return step(*arguments, **named)
 
     monkeypatch.setattr(FocusEngine, "step", slow_step)
-    asyncio.run(_ask_and_leave(served, {"prompt": "some words", "max_tokens": 200, "stream": stream}, begun))
+    body = {"prompt": "some words", "max_tokens": 200, "stream": stream}
+    asyncio.run(_ask_and_leave(served, "/v1/completions", body, begun))
     assert served.post("completions", prompt="x", max_tokens=1)[0] == 200
     assert 3 < len(steps) < 100
+
+
+def test_a_client_that_goes_away_ends_its_reading(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, read_so_far = Event(), []
+
+    def slow_index(*_: Any, progress: Any, **__: Any) -> None:
+        begun.set()
+        for number in range(1000):
+            read_so_far.append(number)
+            progress(number, 1000)
+            Event().wait(0.01)
+        pytest.fail("nobody waits for it")
+
+    monkeypatch.setattr(FocusModel, "index", slow_index)
+    asyncio.run(_ask_and_leave(served, "/v1/documents", {"text": TEXT}, begun))
+    assert served.post("completions", prompt="x", max_tokens=1)[0] == 200
+    assert (0 < len(read_so_far) < 1000, served.sessions.all()) == (True, [])
 
 
 def test_further_requests_are_turned_away(model: FocusModel, monkeypatch: pytest.MonkeyPatch) -> None:
