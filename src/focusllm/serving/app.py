@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from focusllm.errors import FocusError
@@ -164,22 +165,27 @@ async def _body_of(request: Request) -> bytes:
     """Return the body of a request, which must say that it is JSON: browsers send that to no other's server unasked.
 
     Raises:
-        RefusalError: It is something else, or too large.
+        RefusalError: It is something else, too large, or cut short.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise RefusalError(415, f"The body must be JSON, with `Content-Type: application/json`; got {kind[:128]!a}.")
-    body, most = bytearray(), MAX_BODY_BYTES
-    announced = request.headers.get("content-length", "")
-    is_large = announced.isdecimal() and int(announced[:32]) > most
-    if not is_large:
+    announced, body = request.headers.get("content-length", ""), bytearray()
+    _check_size(int(announced[:32]) if announced.isdecimal() else 0)
+    try:
         async for piece in request.stream():
             body += piece
-            if is_large := len(body) > most:
-                break
-    if is_large:
-        raise RefusalError(413, f"The body is too large: at most {most:,} bytes are accepted. Send the text in parts.")
+            _check_size(len(body))
+    except ClientDisconnect as error:
+        raise RefusalError(400, "The body is not whole: the client went away.") from error
     return bytes(body)
+
+
+def _check_size(num_bytes: int) -> None:
+    if num_bytes > MAX_BODY_BYTES:
+        raise RefusalError(
+            413, f"The body is too large: at most {MAX_BODY_BYTES:,} bytes are accepted. Send the text in parts."
+        )
 
 
 async def _leave_with(request: Request, task: Task[Any]) -> None:

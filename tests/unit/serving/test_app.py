@@ -218,9 +218,9 @@ def test_a_key_is_needed_where_there_is_one(model: FocusModel) -> None:
         assert served.client.get("/v1/models", headers={"Authorization": "Bearer key"}).status_code == 200
 
 
-async def _ask_and_leave(served: Served, path: str, body: dict[str, Any], begun: Event) -> None:
-    """Send a request and go away once work on it has begun."""
-    messages = [{"type": "http.request", "body": json.dumps(body).encode()}]
+async def _ask_and_leave(served: Served, path: str, body: bytes, begun: Event, *, is_whole: bool = True) -> None:
+    """Send a request, or the beginning of one, and go away once work on it has begun."""
+    messages = [{"type": "http.request", "body": body, "more_body": not is_whole}]
 
     async def receive() -> Any:
         if messages:
@@ -253,7 +253,7 @@ def test_a_client_that_goes_away_ends_its_answer(served: Served, monkeypatch: py
         return step(*arguments, **named)
 
     monkeypatch.setattr(FocusEngine, "step", slow_step)
-    body = {"prompt": "some words", "max_tokens": 200, "stream": stream}
+    body = json.dumps({"prompt": "some words", "max_tokens": 200, "stream": stream}).encode()
     asyncio.run(_ask_and_leave(served, "/v1/completions", body, begun))
     assert served.post("completions", prompt="x", max_tokens=1)[0] == 200
     assert 3 < len(steps) < 100
@@ -271,9 +271,17 @@ def test_a_client_that_goes_away_ends_its_reading(served: Served, monkeypatch: p
         pytest.fail("nobody waits for it")
 
     monkeypatch.setattr(FocusModel, "index", slow_index)
-    asyncio.run(_ask_and_leave(served, "/v1/documents", {"text": TEXT}, begun))
+    asyncio.run(_ask_and_leave(served, "/v1/documents", json.dumps({"text": TEXT}).encode(), begun))
     assert served.post("completions", prompt="x", max_tokens=1)[0] == 200
     assert (0 < len(read_so_far) < 1000, served.sessions.all()) == (True, [])
+
+
+def test_a_client_that_goes_away_while_it_sends_is_no_failure(served: Served) -> None:
+    begun = Event()
+    begun.set()
+    # What fails inside is raised here.
+    asyncio.run(_ask_and_leave(served, "/v1/documents", b'{"text": "a te', begun, is_whole=False))
+    assert served.sessions.all() == []
 
 
 def test_further_requests_are_turned_away(model: FocusModel, monkeypatch: pytest.MonkeyPatch) -> None:
