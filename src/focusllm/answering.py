@@ -169,11 +169,30 @@ class Answerer:
 
 def text_of_answer(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], stops: Sequence[str] | None) -> str:
     """Return what the tokens of an answer say, up to the first stop."""
-    text = str(tokenizer.decode(list(token_ids), skip_special_tokens=True))
+    return text_of_tokens(tokenizer, token_ids, stops).strip()
+
+
+def text_of_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+    token_ids: Sequence[int],
+    stops: Sequence[str] | None,
+    before: Sequence[int] = (),
+) -> str:
+    """Return what tokens say, with all spaces, up to the first stop.
+
+    Args:
+        tokenizer: The tokenizer.
+        token_ids: The tokens.
+        stops: Texts that end what they say, and are no part of it.
+        before: What they go on from. Some tokenizers drop a space at the head of a text; behind others it is kept.
+    """
+    head, text = (str(tokenizer.decode(ids, skip_special_tokens=True)) for ids in ([*before], [*before, *token_ids]))
+    # What a part of a character says, changes with the rest of it.
+    text = text[len(head) :] if text.startswith(head) else str(tokenizer.decode([*token_ids], skip_special_tokens=True))
     # Behind a stop its last token may hold more.
     for stop in stops or ():
         text = text.partition(stop)[0]
-    return text.strip()
+    return text
 
 
 def _joined(documents: Sequence[FocusDocument]) -> ChunkCache:

@@ -28,6 +28,7 @@ class DocumentMethods:
         device_budget: int | None = None,
         cpu_budget: int | None = None,
         progress: Progress | None = None,
+        name: str | None = None,
     ) -> FocusDocument:
         """Read a document once, to ask it many questions.
 
@@ -41,12 +42,15 @@ class DocumentMethods:
             cpu_budget: The same for CPU memory next to a GPU. Without a folder, what exceeds both budgets stays on
                 the device.
             progress: Called with the number of tokens read so far, and of those to be read in all.
+            name: What messages and evidence call the document; by default the file's path. A string with a name is
+                taken for the text, even where there is a file of that name.
 
         Raises:
             InputError: The document is empty or holds tokens the base does not know, or a file is not text.
             DocumentError: The folder holds something else.
+            WindowError: The document is so long that no question about it would fit the base's window.
         """
-        return self._reader.index(document, folder, self._reader.budgets(device_budget, cpu_budget), progress)
+        return self._reader.index(document, folder, self._reader.budgets(device_budget, cpu_budget), progress, name)
 
     def load_document(
         self, folder: str | Path, *, device_budget: int | None = None, cpu_budget: int | None = None

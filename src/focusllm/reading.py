@@ -8,10 +8,11 @@ from transformers import PreTrainedTokenizerBase
 
 from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.tiers import Budgets
-from focusllm.chunking import cut_for
+from focusllm.chunking import SplitSequence, cut_for
 from focusllm.condensing.families import bytes_per_token
 from focusllm.condensing.fingerprints import tokenizer_fingerprint, weights_fingerprint
 from focusllm.decoding.engine import FocusEngine, Progress
+from focusllm.decoding.limits import check_room
 from focusllm.decoding.modes import precision_of
 from focusllm.documents.document import FocusDocument, Identity
 from focusllm.documents.folder import load_folder, reopen_folder, written_folder
@@ -63,12 +64,13 @@ class DocumentReader:
         bos = self.engine.bos_token_id if self.engine.config.chunk_bos else None
         return Identity(weights, self._tokenizer_fingerprint, dtype, bos, self.engine.config.chunk_kv)
 
-    def open(self, source: Source, identity: Identity | None = None) -> FocusDocument:
+    def open(self, source: Source, identity: Identity | None = None, name: str | None = None) -> FocusDocument:
         """Cut a document into chunks, without reading them yet.
 
         Args:
             source: The document.
             identity: :attr:`identity`, where it is at hand: of many documents it is made once.
+            name: What messages call it; ``None``: its path, or "The document".
 
         Raises:
             DocumentError: It was indexed by another model, or in another way.
@@ -80,13 +82,14 @@ class DocumentReader:
                     f"{source.name} was indexed with {source.identity}; this model has {identity}. "
                     f"Ask a model loaded as that one was, or index it again."
                 )
+            source.name = name or source.name
             return source
         within = self.engine.config, self.engine.window
         if not isinstance(source, str | Path):
             token_ids = token_ids_of(source, self.engine.vocabulary)
-            return FocusDocument("The document", token_ids, *cut_for(len(token_ids), *within), identity)
-        name = str(source) if isinstance(source, Path) else "The document"
-        text = text_of(source)
+            return FocusDocument(name or "The document", token_ids, *cut_for(len(token_ids), *within), identity)
+        text = text_of(source, name)
+        name = name or (str(source) if isinstance(source, Path) else "The document")
         has_offsets = bool(self.tokenizer.is_fast)
         encoded = self.tokenizer(text, add_special_tokens=False, verbose=False, return_offsets_mapping=has_offsets)
         token_ids = token_ids_of(encoded.input_ids, self.engine.vocabulary)
@@ -105,10 +108,18 @@ class DocumentReader:
         return self.index(reopen_folder(folder, self.identity), folder, self.budgets(None, None), progress)
 
     def index(
-        self, source: Source, folder: str | Path | None, budgets: Budgets, progress: Progress | None
+        self,
+        source: Source,
+        folder: str | Path | None,
+        budgets: Budgets,
+        progress: Progress | None,
+        name: str | None = None,
     ) -> FocusDocument:
         """Read a document, and into a folder as far as the folder does not hold it; see :meth:`FocusModel.index`."""
-        document = self.open(source)
+        document = self.open(source, name=name)
+        # Of what not even the shortest question fits behind, nothing is read.
+        shortest = SplitSequence(document.chunks, document.token_ids[:1], document.num_repeated)
+        check_room(shortest, self.engine.config, self.engine.window, new_tokens=1)
         if folder is None:
             self.read([document], None, progress, budgets)
         else:

@@ -19,6 +19,7 @@ OPTIONS = {
     "temperature top_p",
     "chat": f"{_MODEL} files local_length max_new_tokens max_parallel_chunks",
     "index": "adapter chunk_kv chunk_length device dtype file max_parallel_chunks model output quiet repair",
+    "serve": f"{_MODEL} api_key documents files host max_new_tokens max_parallel_chunks max_waiting port quiet",
     "perplexity": "adapter by_base chunk_length device dtype files length local_length model most_segments output "
     "stride",
     "report": "output runs title",
@@ -65,7 +66,7 @@ def test_files_and_functions_are_small(path: Path) -> None:
     text = path.read_text()
     assert len(text.splitlines()) <= 300
     for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             body = node.body[1:] if ast.get_docstring(node) else node.body
             length = body[-1].end_lineno - body[0].lineno + 1 if body else 0  # type: ignore[operator]
             assert length <= 40, f"{node.name} has {length} lines"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy
@@ -260,3 +261,29 @@ def test_each_answer_is_there_before_the_next_question_is_asked(
     monkeypatch.setattr(Answerer, "_answer", lambda *given: asked_for.append(given) or answer(*given))
     answers = asked.answers("What? " * 60, ["What?", "And then?"], max_new_tokens=2)
     assert [len(asked_for) for _ in answers] == [1, 2]
+
+
+def test_a_document_has_the_name_it_is_given(
+    asked: FocusModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "a text of many words. " * 15
+    for source in (text, IDS, asked.index(text)):
+        assert asked.index(source, name="novel").name == "novel"
+    answer: Any = asked.ask(asked.index(text, tmp_path / "folder", name="novel"), "why?", max_new_tokens=2)
+    assert answer.evidence[0].document == "novel"
+    assert asked.load_document(tmp_path / "folder").name == "novel"
+    # Whoever names a text does not mean a file by it.
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes").write_text("something else")
+    assert asked.index("notes", name="novel").text == "notes"
+    with pytest.raises(InputError, match="'notes' is the name of a file"):
+        asked.index("notes")
+
+
+def test_nothing_is_read_of_what_no_question_fits_behind(asked: FocusModel) -> None:
+    def read(*_: int) -> None:
+        pytest.fail("nothing must be read")
+
+    with pytest.raises(WindowError, match="254 candidates and 3 local tokens"):
+        asked.index([5] * 12 * 254, progress=read)
+    assert asked.index([5] * 12 * 253).num_chunks == 253

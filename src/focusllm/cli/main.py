@@ -23,6 +23,7 @@ from focusllm.cli import (
     models,
     perplexity,
     report,
+    serve,
     train,
 )
 from focusllm.errors import FocusError
@@ -53,6 +54,7 @@ app = typer.Typer(
 app.command("ask")(ask.ask)
 app.command("chat")(chat.chat)
 app.command("index")(index.index)
+app.command("serve")(serve.serve)
 app.command("estimate")(estimate.estimate)
 app.command("demo")(demo.demo)
 app.command("eval")(evaluate.evaluate)

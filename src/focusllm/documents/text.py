@@ -23,23 +23,27 @@ _BLOCKS = {
 }  # fmt: skip
 
 
-def text_of(document: str | Path) -> str:
+def text_of(document: str | Path, name: str | None = None) -> str:
     """Return the text of a document: a string is the text itself, a path is a file that holds it.
 
     HTML files give the text people see, PDF files the text of their pages with a form feed between them; all other
     files are taken as they are.
 
+    Args:
+        document: The text or the path.
+        name: What messages call it. A string that comes with a name is the text, whatever files there are.
+
     Raises:
-        InputError: There is no such file, it cannot be read or is not text, or there is nothing in it; or a string is
-            the name of a file, which is given as a path.
+        InputError: There is no such file, it cannot be read or is not text, or there is nothing in it; or a string
+            without a name is that of a file, which is given as a path.
         MissingDependencyError: It is a PDF file, and pypdf is not installed.
     """
     if isinstance(document, str):
-        _check_is_no_name(document)
-        text, name = document.removeprefix(_BYTE_ORDER_MARK), "The document"
+        if name is None:
+            _check_is_no_name(document)
+        text, name = document.removeprefix(_BYTE_ORDER_MARK), name or "The document"
     else:
-        name = str(document)
-        text = _text_of_file(document)
+        text, name = _text_of_file(document), name or str(document)
     if "\0" in text:
         raise InputError(f"{name!r} holds zero bytes, so it is not text; FocusLLM reads text files.")
     check_unicode(text, name)
