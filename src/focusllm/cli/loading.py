@@ -26,7 +26,7 @@ Model = Annotated[
     ),
 ]
 Adapter = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--adapter",
         help="The adapter: a folder, a name on the Hugging Face Hub (owner/name, or owner/name@revision), or bundled.",
@@ -160,7 +160,7 @@ def check_cut(records: "Iterable[Manifest]", chunk_length: int | None) -> None:
 
 def load_model(
     model: str | None,
-    adapter: Path | None,
+    adapter: str | Path | None,
     dtype: str,
     device: str | None,
     max_parallel_chunks: int | None,

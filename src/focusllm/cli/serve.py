@@ -147,9 +147,9 @@ def _take_up(kept: list[Path], sessions: "Sessions") -> None:
             say(f"Not served: {error}")
 
 
-def _name_of_model(model: str | None, adapter: Path | None) -> str:
+def _name_of_model(model: str | None, adapter: str | None) -> str:
     """Return the id of a model: the name of its adapter, or of its base; of a folder, without what it stands in."""
-    name = str(adapter or model or "bundled")
+    name = adapter or model or "bundled"
     return Path(name).resolve().name if Path(name).is_dir() else name
 
 

@@ -140,14 +140,14 @@ def adapter_folder(name: str | Path, start: Path = Path()) -> Path:
     """Return the folder of an adapter: the one of that name, or one that is fetched from the Hugging Face Hub, once.
 
     Args:
-        name: The folder, or ``owner/name`` on the Hub, with ``@revision`` for a branch, tag or commit; ``bundled`` is
-            the one inside the package.
+        name: The folder, or ``owner/name`` on the Hub, with ``@revision`` for a branch, tag or commit; ``"bundled"``
+            is the one inside the package, ``"./bundled"`` or a path a folder of that name.
         start: Where a relative path starts from, before the current folder.
 
     Raises:
         AdapterError: There is no such folder, and nothing of that name could be fetched.
     """
-    if str(name) == BUNDLED:
+    if name == BUNDLED:
         return ADAPTER_PATH
     folder = Path(name).expanduser()
     for path in (start / folder, folder):
