@@ -276,8 +276,8 @@ def test_wrong_use_is_one_clear_sentence(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("index", "book.txt", "-o", "book.txt"), "book.txt is a file. Give a folder"),
-        (("index", "book.txt", "-o", "book.txt/in"), "'book.txt/in': Not a directory"),
+        (("index", "book.txt", "-o", "book.txt", *OPTIONS), "book.txt is a file. Give a folder"),
+        (("index", "book.txt", "-o", "book.txt/in", *OPTIONS), "'book.txt/in': Not a directory"),
         (("convert", "book.txt", "-o", "book.txt"), "book.txt is not an empty folder"),
         (
             ("convert", "book.txt", "-o", "new", "--to", "peft", "--chunk-length", 7),
