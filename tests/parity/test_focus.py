@@ -90,3 +90,30 @@ def test_settings_that_change_nothing_or_cannot_work_are_refused() -> None:
     model.base.set_attn_implementation("eager")
     with pytest.raises(ConfigurationError, match="cannot be recorded"):
         prefilled(model, sequences())
+
+
+def test_chunks_that_run_ahead_equal_chunks_copied_anew_at_every_step() -> None:
+    ahead, anew = (prefilled(tiny_model("qwen2", FOCUSED), sequences()) for _ in range(2))
+    model, partly = tiny_model("qwen2", FOCUSED), 0
+    for tokens in STEPS * 2:
+        before = [set(batch.places) for batch in ahead.ahead]
+        ahead, anew = (model.step(state, torch.tensor(tokens)) for state in (ahead, anew))
+        assert (ahead.logits - anew.logits).abs().max() <= 1e-11
+        after = {place for batch in ahead.ahead for place in batch.places}
+        partly += any(places & after and places - after for places in before)
+        anew.ahead = []
+    # Some of those that ran ahead together have gone out of focus alone.
+    assert partly
+
+
+def test_what_stays_in_focus_reads_each_new_token_once() -> None:
+    model = tiny_model("qwen2", replace(FOCUSED, candidate_refresh=100, focus_share=1.0))
+    state = prefilled(model, sequences()[:1])
+    [num_chunks] = state.num_chunks
+    read = []
+    model.base.model.layers[0].mlp.register_forward_hook(lambda _, given, __: read.append(given[0].shape[:2].numel()))
+    for token in range(5, 15):
+        read.clear()
+        state = model.step(state, torch.tensor([token]))
+        # The token that was the candidate, the new one, and the local context's.
+        assert sum(read) == 2 * num_chunks + 1

@@ -20,6 +20,7 @@ from focusllm.condensing.attention import attention_of
 from focusllm.condensing.condense import Condenser
 from focusllm.condensing.families import vocabulary_of, window_of
 from focusllm.config import FocusConfig
+from focusllm.decoding.focusing import refresh_focus
 from focusllm.decoding.forward import focus_forward
 from focusllm.decoding.limits import check_growth, check_room, rows_grow
 from focusllm.decoding.modes import without_gradients
@@ -178,7 +179,8 @@ class FocusEngine:
         """
         state.spend()
         token_ids = token_ids.to(self.device)
-        after = FocusState(state.logits, state.chunks, state.locals, [*state.pending, token_ids], state.records)
+        pending = [*state.pending, token_ids]
+        after = FocusState(state.logits, state.chunks, state.locals, pending, state.ahead, state.records)
         for local in after.locals:
             self._check_growth(local, after)
         made = self._refresh(after)
@@ -215,24 +217,22 @@ class FocusEngine:
         return [TokenScores.of(logits[number, : len(row)], row) for number, row in enumerate(rows)]
 
     def _refresh(self, state: FocusState) -> Made:
-        """Make candidates again: all, those in focus (copies of their rows run ahead of the rest), or none."""
+        """Make candidates again: all, those in focus, or none."""
         is_time_for_all = len(state.pending) == self.config.candidate_refresh
         if not is_time_for_all and self.config.focus_share is None:
             return []
-        at_once = self.planner.rows_at_once(len(state.pending) + self.config.candidates_per_chunk)
-        if is_time_for_all:
-            made = [self._condense_pending(batch, state, at_once) for batch in state.chunks.visit(self.device)]
-            state.pending = []
-            return self.ranks.gathered(made)
-        assert self.config.focus_share is not None  # or nothing is made again
-        focus = state.focus(self.config.focus_share)
-        wanted = [batch for batch in state.chunks.batches if focus.intersection(batch.places)]
-        visited = state.chunks.visit(self.device, wanted)
-        return self.ranks.gathered([self._condense_pending(one.part_of(focus), state, at_once) for one in visited])
+        if not is_time_for_all:
+            assert self.config.focus_share is not None  # or nothing is made again
+            return self.ranks.gathered(refresh_focus(state, self.config.focus_share, self.device, self._condense_new))
+        made = [self._condense_new(batch, state.pending) for batch in state.chunks.visit(self.device)]
+        state.pending, state.ahead = [], []
+        return self.ranks.gathered(made)
 
-    def _condense_pending(self, batch: ChunkBatch, state: FocusState, at_once: int) -> tuple[list[Place], CandidateKV]:
+    def _condense_new(self, batch: ChunkBatch, tokens: Sequence[Tensor]) -> tuple[list[Place], CandidateKV]:
+        """Make candidates again after new tokens, one of each sequence in every tensor."""
         owners = [sequence for sequence, _ in batch.rows]
-        rows = torch.stack([tokens[owners] for tokens in state.pending], dim=1)
+        rows = torch.stack([one[owners] for one in tokens], dim=1)
+        at_once = self.planner.rows_at_once(len(tokens) + self.config.candidates_per_chunk)
         return batch.places, self._condenser.condense(batch, rows, at_once)
 
     def _chunk_block(self, chunk: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache
 
 from focusllm.cache.candidates import CandidateKV
-from focusllm.cache.chunks import ChunkCache
+from focusllm.cache.chunks import ChunkBatch, ChunkCache
 from focusllm.cache.following import follow
 from focusllm.chunking import check_vocabulary
 from focusllm.decoding.plans import Place
@@ -98,6 +98,7 @@ class FocusState:
         chunks: Keys and values of all chunks.
         locals: The local contexts.
         pending: Tokens decoded since the candidates were made, one tensor (batch,) for each step.
+        ahead: Copies of the chunks in focus, which have read the pending tokens.
         records: Whether attention to candidates is recorded.
     """
 
@@ -105,6 +106,7 @@ class FocusState:
     chunks: ChunkCache
     locals: list[LocalBatch]
     pending: list[Tensor] = field(default_factory=list)
+    ahead: list[ChunkBatch] = field(default_factory=list)
     records: bool = False
     _is_spent: bool = False
 
@@ -159,6 +161,8 @@ class FocusState:
             parents: For each sequence, which one it goes on from.
         """
         follow(self.chunks, parents)
+        # What runs ahead of the chunks is copied from them again.
+        self.ahead = []
         for local in self.locals:
             local.follow(parents)
         self.pending = [tokens[list(parents)] for tokens in self.pending]
