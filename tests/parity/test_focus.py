@@ -1,6 +1,7 @@
 """Refreshing the chunks in focus alone: with all of them in focus it is refreshing all; otherwise just those."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -117,3 +118,15 @@ def test_what_stays_in_focus_reads_each_new_token_once() -> None:
         state = model.step(state, torch.tensor([token]))
         # The token that was the candidate, the new one, and the local context's.
         assert sum(read) == 2 * num_chunks + 1
+
+
+def test_what_does_not_stay_in_memory_leaves_no_copies_there(tmp_path: Path) -> None:
+    model = tiny_model("qwen2", FOCUSED)
+    text, scores = random_ids(90), []
+    for document in (model.index(text), model.index(text, tmp_path, device_budget=0)):
+        assert document.cache is not None
+        state = model._engine.ask(model._engine.split([[*text, *random_ids(10, seed=1)]], 0), document.cache)
+        scores.append(torch.cat([(state := model.step(state, torch.tensor(tokens[:1]))).logits for tokens in STEPS]))
+        # The last of six steps is two behind a refresh of all.
+        assert bool(state.ahead) == (document.num_bytes() > 0)
+    assert (scores[0] - scores[1]).abs().max() <= 1e-11

@@ -64,11 +64,14 @@ class ChunkBatch:
         return [*range(len(self.rows)), *(row for row, _ in self.repeats)]
 
     @property
+    def remains(self) -> bool:
+        """Whether the chunks' own keys and values, once at hand, are not let go of."""
+        return self.home is None or self.stays
+
+    @property
     def length(self) -> int:
         """How many tokens each row has by now."""
-        if self.cache.layers:
-            return self.cache.get_seq_length()
-        return self.num_own + self._num_others
+        return self.cache.get_seq_length() if self.cache.layers else self.num_own + self._num_others
 
     def num_bytes(self) -> int:
         """Return the bytes of the keys and values at hand."""
@@ -76,9 +79,7 @@ class ChunkBatch:
 
     def num_bytes_kept(self) -> int:
         """Return the bytes of the chunks' own keys and values, at home or at hand."""
-        if self.home is not None:
-            return self.home.num_bytes()
-        return bytes_of(self.own_tensors())
+        return bytes_of(self.own_tensors()) if self.home is None else self.home.num_bytes()
 
     def own_tensors(self) -> LayerTensors:
         """Return views of the chunks' own keys and values, which are at hand."""
@@ -223,8 +224,9 @@ class ChunkBatch:
 
     def leave(self) -> None:
         """Let go of the chunks' own keys and values, if they have a home; what came behind them is kept beside it."""
-        if self.home is None or self.stays or not self.cache.layers:
+        if self.remains or not self.cache.layers:
             return
+        assert self.home is not None  # or they remain
         self._num_others = self.length - self.num_own
         self._others = self.home.beside(self.behind()) if self._num_others else None
         self.cache = growing_cache()
@@ -283,7 +285,7 @@ class ChunkCache:
         """Return the bytes of the chunks' own keys and values that lie on the device, in CPU memory and in a folder."""
         sizes: dict[str, int] = {"device": 0, "cpu": 0, "folder": 0}
         for batch in self.batches:
-            is_here = batch.home is None or batch.stays or isinstance(batch.home, EightBitHome)
+            is_here = batch.remains or isinstance(batch.home, EightBitHome)
             tier = "device" if is_here else "cpu" if isinstance(batch.home, CpuHome) else "folder"
             sizes[tier] += batch.num_bytes_kept()
         return sizes

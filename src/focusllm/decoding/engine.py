@@ -218,14 +218,13 @@ class FocusEngine:
 
     def _refresh(self, state: FocusState) -> Made:
         """Make candidates again: all, those in focus, or none."""
-        is_time_for_all = len(state.pending) == self.config.candidate_refresh
-        if not is_time_for_all and self.config.focus_share is None:
+        if len(state.pending) == self.config.candidate_refresh:
+            made = [self._condense_new(batch, state.pending) for batch in state.chunks.visit(self.device)]
+            state.pending, state.ahead = [], []
+        elif self.config.focus_share is not None:
+            made = refresh_focus(state, self.config.focus_share, self.device, self._condense_new)
+        else:
             return []
-        if not is_time_for_all:
-            assert self.config.focus_share is not None  # or nothing is made again
-            return self.ranks.gathered(refresh_focus(state, self.config.focus_share, self.device, self._condense_new))
-        made = [self._condense_new(batch, state.pending) for batch in state.chunks.visit(self.device)]
-        state.pending, state.ahead = [], []
         return self.ranks.gathered(made)
 
     def _condense_new(self, batch: ChunkBatch, tokens: Sequence[Tensor]) -> tuple[list[Place], CandidateKV]:

@@ -19,7 +19,8 @@ def refresh_focus(state: FocusState, share: float, device: torch.device, condens
     """Make candidates again of those chunks that hold a share of the attention to candidates.
 
     Copies of their rows run ahead of the rest, and are kept as long as they are in focus: one token is new to them at
-    each step. What comes into focus is copied from where the rest stands, and catches up with all pending tokens.
+    each step. What comes into focus is copied from where the rest stands, and catches up with all pending tokens. Of
+    batches that are not to stay in memory, no copies do: they are made anew at every step.
 
     Args:
         state: The state, with the new token among its pending ones.
@@ -39,6 +40,7 @@ def refresh_focus(state: FocusState, share: float, device: torch.device, condens
     for batch in state.chunks.visit(device, wanted):
         copy = batch.part_of(missing)
         made.append(condense(copy, state.pending))
-        kept.append(copy)
+        if batch.remains:
+            kept.append(copy)
     state.ahead = kept
     return made

@@ -98,7 +98,7 @@ class FocusState:
         chunks: Keys and values of all chunks.
         locals: The local contexts.
         pending: Tokens decoded since the candidates were made, one tensor (batch,) for each step.
-        ahead: Copies of the chunks in focus, which have read the pending tokens.
+        ahead: Copies of the chunks in focus, of those that stay in memory, which have read the pending tokens.
         records: Whether attention to candidates is recorded.
     """
 
